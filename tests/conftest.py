@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rigs import make_tiny_rig
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LIDISTILL_SHARED", ROOT.parent / "shared"))
 
@@ -32,3 +34,9 @@ def parity() -> Callable[[str], Path]:
 def real() -> Callable[[str], Path]:
     """``real("semantickitti")``: small pieces of real data sets."""
     return _finder("real")
+
+
+@pytest.fixture(scope="session")
+def tiny_rig() -> Callable[..., Path]:
+    """``tiny_rig(tmp_path, frames=3, cameras=1, labels=True, images=True, splits=True)``: a rig folder (city-16)."""
+    return make_tiny_rig
