@@ -1,1 +1,1 @@
-
+"""Frame to frame: augmentation, voxel sampling, features (numpy only)."""
