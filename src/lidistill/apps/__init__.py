@@ -1,1 +1,1 @@
-
+"""What the verbs do."""

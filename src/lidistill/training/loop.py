@@ -1,0 +1,220 @@
+"""One training loop for every objective: batches in, losses out, with progress, records, checkpoints and resume."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lidistill.errors import RunError
+from lidistill.training.loader import Order, resolve_workers, train_loader
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.run import Run
+from lidistill.training.samples import Collated, DistilBatch, SegmentBatch, Skip, TrainSamples
+
+log = logging.getLogger("lidistill")
+LogEvery = 10
+
+
+class Interrupted(RunError):
+    """The run was told to stop and has saved its state."""
+
+    def __init__(self, run: Run, step: int, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} after iteration {step}; go on with --resume --out {run.path}")
+        self.exit_code = 128 + number
+
+
+def make_fabric(recipe: DistilRecipe | SegmentRecipe) -> Fabric:
+    """Start the engine: device, precision and processes as the recipe says."""
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
+    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying: the loop looks at the list after every iteration."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    try:
+        old = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not in the main thread: signals are somebody else's business
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class Skipped:
+    """Counts unusable frames, warns once for each and stops the run when there are too many."""
+
+    def __init__(self, frames: int, limit: float) -> None:
+        self.frames, self.limit = frames, limit
+        self.reasons: dict[str, str] = {}
+
+    def add(self, skips: Sequence[Skip]) -> None:
+        """Note what a batch left out. Raises ``RunError`` above the limit (one bad frame is always forgiven)."""
+        for skip in skips:
+            if skip.token not in self.reasons:
+                self.reasons[skip.token] = skip.reason
+                log.warning("skipped: %s", skip.reason)
+        bad = len(self.reasons)
+        if bad > 1 and bad > self.limit * self.frames or bad == self.frames:
+            raise RunError(
+                f"{bad} of {self.frames} frames are unusable, more than bad_frames = {self.limit:.0%} allows; "
+                f"the last one: {next(reversed(self.reasons.values()))}"
+            )
+
+
+Loss = Callable[[nn.Module, Any], dict[str, Tensor]]
+
+
+def fit(
+    fabric: Fabric,
+    run: Run,
+    network: nn.Module,
+    optimizer: Optimizer,
+    samples: TrainSamples,
+    recipe: DistilRecipe | SegmentRecipe,
+    loss: Loss,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+) -> None:
+    """Train ``network`` in place for the recipe's epochs, from the run's checkpoint if there is one.
+
+    ``loss(network, batch)`` returns named scalars; ``"loss"`` is the one that is minimised. The network keeps
+    the training or evaluation mode of its parts. ``validate`` is called about ten times and its figures logged.
+
+    Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite or
+    too many unusable frames.
+    """
+    wrapped, optimizer = fabric.setup(network, optimizer)  # type: ignore[assignment]
+    order = Order(
+        len(samples), recipe.batch_size, recipe.epochs, recipe.seed, rank=fabric.global_rank, world=fabric.world_size
+    )
+    skipped = Skipped(len(samples), recipe.bad_frames)
+    order.start = step = _restore(fabric, run, network, optimizer, skipped)
+    base = [group["lr"] for group in optimizer.param_groups]
+    workers = resolve_workers(recipe.workers, fabric.world_size)
+    pin = fabric.device.type == "cuda"
+    loader: DataLoader[Collated[DistilBatch | SegmentBatch]] = train_loader(
+        samples, order, recipe, workers=workers, pin=pin
+    )
+    validations = max(recipe.epochs // 10, 1)
+    saved = shown = time.monotonic()
+    shown_step = step
+    bar = tqdm(total=order.iterations, initial=step, desc=run.config.verb, unit="it", disable=not fabric.is_global_zero)
+    with stop_signals() as stopped, bar:
+        for collated in loader:
+            epoch, within = divmod(step, order.per_epoch)
+            factor = recipe.schedule.factor(step, order.per_epoch, recipe.epochs, recipe.lr)
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr * factor
+            skipped.add(collated.skipped)
+            losses = _step(fabric, wrapped, optimizer, collated, loss)
+            step += 1
+            bar.update()
+            ends_epoch = within + 1 == order.per_epoch
+            if step % LogEvery == 0 or ends_epoch or step == 1:
+                values = {name: float(fabric.all_reduce(value.detach())) for name, value in losses.items()}
+                if not all(abs(value) < float("inf") for value in values.values()):
+                    raise RunError(f"iteration {step}: the loss is {values}; lower the learning rate or use precision=32-true")
+                now = time.monotonic()
+                rate = (step - shown_step) * order.batch_size / max(now - shown, 1e-9)
+                shown, shown_step = now, step
+                if fabric.is_global_zero:
+                    row = {"step": step, "epoch": step / order.per_epoch, "split": "train", **values}
+                    run.log(**row, lr=recipe.lr * factor, samples_per_s=round(rate, 2))
+                bar.set_postfix({k: f"{v:.3f}" for k, v in values.items()}, samples_per_s=f"{rate:.1f}")
+            if validate and ends_epoch and ((epoch + 1) % validations == 0 or epoch + 1 == recipe.epochs):
+                figures = validate(network)
+                if fabric.is_global_zero:
+                    run.log(step=step, epoch=epoch + 1, split="val", **figures)
+            due = recipe.checkpoint_iterations and step % recipe.checkpoint_iterations == 0
+            old = ends_epoch and time.monotonic() - saved > 60 * recipe.checkpoint_minutes
+            if due or old or stopped or step == order.iterations:
+                _save(fabric, run, network, optimizer, step, skipped)
+                saved = time.monotonic()
+            if stopped and step < order.iterations:
+                raise Interrupted(run, step, stopped[0])
+
+
+def _step(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: Optimizer,
+    collated: Collated[DistilBatch | SegmentBatch],
+    loss: Loss,
+) -> dict[str, Tensor]:
+    """One iteration; a batch without a usable frame changes nothing (with several devices it must still take part)."""
+    optimizer.zero_grad(set_to_none=True)
+    if collated.batch is None:
+        return {}
+    losses = loss(network, collated.batch.to(fabric.device))
+    fabric.backward(losses["loss"])
+    optimizer.step()
+    return losses
+
+
+def _save(
+    fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped
+) -> None:
+    if not fabric.is_global_zero:
+        return
+    random = {"cpu": torch.get_rng_state()}
+    if fabric.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(fabric.device)
+    run.save_checkpoint(
+        {
+            "step": step,
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": random,
+            "skipped": dict(skipped.reasons),
+        }
+    )
+    run.write_json("skipped.json", [{"frame": k, "reason": v} for k, v in skipped.reasons.items()])
+
+
+def _restore(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, skipped: Skipped) -> int:
+    """Bring everything back to the run's last checkpoint; 0 when there is none."""
+    state = run.load_checkpoint()
+    if state is None:
+        if fabric.is_global_zero:
+            run.rewind_metrics(0)
+        return 0
+    network.load_state_dict(state["network"])
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, lr in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = lr
+    torch.set_rng_state(state["random"]["cpu"])
+    if "cuda" in state["random"] and fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(state["random"]["cuda"], fabric.device)
+    skipped.reasons.update(state["skipped"])
+    step = int(state["step"])
+    if fabric.is_global_zero:
+        run.rewind_metrics(step)
+        log.info("resumed at iteration %d", step)
+    return step

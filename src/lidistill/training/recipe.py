@@ -1,0 +1,209 @@
+"""Recipes: typed, strict, frozen configurations that carry the papers' names.
+
+A recipe is a YAML file. ``load_recipe`` reads a built-in one by name or any file by path and applies
+``key=value`` overrides; an unknown key, a wrong type or an absurd value is one sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from lidistill.errors import InputError, nearest
+from lidistill.students.config import StudentConfig
+from lidistill.students.registry import student_config
+from lidistill.teachers.config import TeacherConfig
+from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
+
+Schedule = Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")]
+
+
+class _Common(BaseModel):
+    """What every training recipe says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    student: StudentConfig
+    epochs: int = Field(gt=0, le=100_000)
+    """Passes over the data."""
+    batch_size: int = Field(8, gt=0, le=4096)
+    """Scans per iteration over all devices; never more than there are scans."""
+    lr: float = Field(gt=0, lt=10)
+    weight_decay: float = Field(0.0, ge=0, lt=10)
+    schedule: Schedule
+    voxel: float = Field(0.1, gt=0, le=10)
+    """Edge of the sampling voxels, metres: one point of each is kept."""
+    points: int = Field(20_000, ge=64)
+    """Largest number of points of a training cloud: those nearest to a random one are kept."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto = bf16-mixed on a GPU that has it, else 32-true."""
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = Field(1, gt=0)
+    workers: int | Literal["auto"] = "auto"
+    """Loader processes per device; auto = the cores of this machine shared by its devices, at most 8."""
+    seed: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(10.0, ge=0)
+    """A checkpoint is written at the end of an epoch when the last one is older than this."""
+    checkpoint_iterations: int = Field(0, ge=0)
+    """Also write one every so many iterations (0 = only by the clock)."""
+    bad_frames: float = Field(0.01, ge=0, le=1)
+    """Share of unusable frames above which the run stops."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _student_by_name(cls, values: Any) -> Any:
+        """``student: waffleiron-48-256`` stands for that student with its defaults; ``name`` in a mapping likewise."""
+        if isinstance(values, dict):
+            student = values.get("student")
+            if isinstance(student, str):
+                values = {**values, "student": student_config(student)}
+            elif isinstance(student, dict) and "name" in student:
+                rest = {key: value for key, value in student.items() if key != "name"}
+                values = {**values, "student": student_config(student["name"], **rest)}
+        return values
+
+
+class DistilRecipe(_Common):
+    """How image features are distilled into a lidar network (ScaLR, sections 3 and 4)."""
+
+    kind: Literal["distil"] = "distil"
+    teacher: TeacherConfig
+    head_hidden: int | None = Field(None, gt=0)
+    """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+."""
+    objective: str = "similarity"
+    occlusion: bool = True
+    """Leave out points that the camera does not see (the papers keep them)."""
+    min_pairs: int = Field(32, ge=1)
+    """A sample with fewer point-pixel pairs teaches nothing and is skipped."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teacher_by_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("teacher"), str):
+            values = {**values, "teacher": {"name": values["teacher"]}}
+        return values
+
+
+class SegmentRecipe(_Common):
+    """How a segmentation head (and, unless frozen, its backbone) learns from labels."""
+
+    kind: Literal["segment"] = "segment"
+    frozen: bool
+    """True = linear probing: the backbone stays in evaluation mode and learns nothing."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Learning-rate factor from one layer to the next one below it (None = one rate for all)."""
+    lovasz: float = Field(1.0, ge=0)
+    """Weight of the Lovasz-softmax loss beside cross-entropy."""
+
+
+Recipe = Annotated[DistilRecipe | SegmentRecipe, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[DistilRecipe | SegmentRecipe] = TypeAdapter(Recipe)
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in recipes."""
+    folder = resources.files("lidistill.training") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The YAML text of the built-in recipe ``name`` or of the file at that path."""
+    if name in recipe_names():
+        return (resources.files("lidistill.training") / "recipes" / f"{name}.yaml").read_text()
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"no recipe {name!r}{nearest(name, recipe_names())} (or give the path of a .yaml file)")
+    if not path.is_file():
+        raise InputError(f"recipe file {path} does not exist; built-in recipes: {', '.join(recipe_names())}")
+    return path.read_text()
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> DistilRecipe | SegmentRecipe:
+    """Read a recipe by name or path and apply ``dotted.key=value`` overrides (values are YAML).
+
+    Raises ``InputError`` with one sentence per fault.
+    """
+    try:
+        values = yaml.safe_load(recipe_text(name))
+    except yaml.YAMLError as error:
+        raise InputError(f"recipe {name}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"recipe {name}: expected keys and values, found {type(values).__name__}")
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values, name)
+
+
+def parse_recipe(values: dict[str, Any], name: str) -> DistilRecipe | SegmentRecipe:
+    """Validate a recipe's values; ``name`` is used in the messages only."""
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise InputError(f"recipe {name}: " + sentences(error, known_keys(values))) from None
+
+
+def known_keys(values: dict[str, Any]) -> list[str]:
+    """Top-level keys of the recipe kind that ``values`` asks for, and those of its parts."""
+    model: type[BaseModel] = SegmentRecipe if values.get("kind") == "segment" else DistilRecipe
+    keys = list(model.model_fields)
+    for part in (StudentConfig, TeacherConfig, CosineSchedule, RsqrtSchedule):
+        keys += list(part.model_fields)
+    return keys
+
+
+def sentences(error: ValidationError, keys: Sequence[str]) -> str:
+    """One plain sentence per fault that pydantic found."""
+    said = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"] if part not in {"distil", "segment", "cosine", "rsqrt"})
+        if fault["type"] == "extra_forbidden":
+            said.append(f"unknown key {place!r}{nearest(place.rsplit('.', 1)[-1], keys)}")
+        elif fault["type"] == "missing":
+            said.append(f"key {place!r} is missing")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            said.append(f"{place or 'recipe'} = {_short(fault['input'])}: {message[0].lower()}{message[1:]}")
+    return "; ".join(said)
+
+
+def _short(value: Any) -> str:
+    text = re.sub(r"\s+", " ", repr(value))
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set ``a.b=value`` in place; a part given by name (``student: waffleiron-6-64``) becomes a mapping first."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override!r}: expected key=value, for example --set lr=0.001")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override!r}: {text!r} is not a YAML value") from None
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        value = float(value)  # YAML 1.1 reads 1e-3 as text
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        child = node.get(parent)
+        if isinstance(child, str):
+            child = {"name": child}
+        if child is None:
+            child = {}
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override!r}: {parent!r} has no parts")
+        node[parent] = child
+        node = child
+    part = node.get(last)
+    if isinstance(part, dict) and isinstance(value, str):  # a part by name keeps what the recipe says of it otherwise
+        kept = {key: old for key, old in part.items() if key not in {"depth", "width"}}
+        node[last] = {**kept, "name": value}
+    else:
+        node[last] = value

@@ -1,0 +1,262 @@
+"""Training and evaluation samples: Frame -> what a network eats, made in the loader's workers.
+
+Every sample is a function of (frame, random generator), and the generator of (seed, epoch, index) alone: it
+does not matter which worker makes it, in what order, or whether the run was interrupted in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lidistill.datasets.source import Source
+from lidistill.errors import InputError
+from lidistill.sensing.frame import Frame
+from lidistill.sensing.pairing import pair
+from lidistill.students.batch import Cloud, PointBatch, Tokenizer
+from lidistill.teachers.images import prepare
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.transforms.augment import augment_segmentation, flip_xy, limit_points, rotate_z, scale
+from lidistill.transforms.features import point_features
+from lidistill.transforms.nearest import nearest
+from lidistill.transforms.voxels import voxel_sample
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A frame that could not be used, and why."""
+
+    token: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DistilSample:
+    """One scan as one camera saw it: ``image`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in it."""
+
+    cloud: Cloud
+    image: Tensor
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class SegmentSample:
+    """One scan and its labels: ``labels`` (L,) uint8 of the labelled points, ``rows`` (L,) the cloud row of each."""
+
+    cloud: Cloud
+    labels: Tensor
+    rows: Tensor
+    token: str
+
+
+def distil_sample(
+    frame: Frame, recipe: DistilRecipe, tokenizer: Tokenizer, rng: np.random.Generator
+) -> DistilSample:
+    """Pair one random camera's pixels with the points that it sees (ScaLR, section 3.1), then augment the points.
+
+    Voxels are sampled among the paired points, so that none is lost to a representative that the camera does
+    not see; the coordinates are augmented after pairing and the features computed from them.
+
+    Raises ``InputError`` when fewer than ``recipe.min_pairs`` pairs remain.
+    """
+    if not frame.views:
+        raise InputError(f"{frame.token}: no camera image; distillation needs one for every scan")
+    view = frame.views[rng.integers(len(frame.views))]
+    pairs = pair(frame, view, occlusion=recipe.occlusion)
+    seen = frame.points[pairs.rows]
+    if len(seen):
+        kept = voxel_sample(seen, recipe.voxel, rng.permutation(len(seen)))
+        kept = kept[limit_points(seen[kept], recipe.points, rng)]
+    else:
+        kept = np.zeros(0, np.int64)
+    coords = scale(flip_xy(rotate_z(seen[kept], rng), rng), rng)
+    inside = tokenizer.inside(coords)
+    kept, coords = kept[inside], coords[inside]
+    if len(kept) < recipe.min_pairs:
+        raise InputError(
+            f"{frame.token}: camera {view.name!r} sees {len(kept)} points, fewer than min_pairs = {recipe.min_pairs}; "
+            f"check the calibration with a projected overlay"
+        )
+    features = point_features(coords, frame.intensity[pairs.rows[kept]], frame.sensor)
+    height, width = recipe.teacher.image_size
+    image = prepare(view.image(), (height, width), antialias=recipe.teacher.antialias)
+    # published rule: the column and row of the recorded image, brought to the resized one and rounded down
+    ratio = np.array([width / view.width, height / view.height])
+    pixels = np.floor(np.floor(pairs.pixels[kept]) * ratio)
+    return DistilSample(tokenizer(coords, features), image, torch.from_numpy(pixels.astype(np.float32)))
+
+
+def train_sample(
+    frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator
+) -> SegmentSample:
+    """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
+    labels = _labels(frame)
+    kept = voxel_sample(frame.points, recipe.voxel, rng.permutation(len(frame)))
+    kept = kept[limit_points(frame.points[kept], recipe.points, rng)]
+    points = frame.points[kept]
+    features = point_features(points, frame.intensity[kept], frame.sensor)
+    coords, features = augment_segmentation(points, features, rng)
+    inside = tokenizer.inside(coords)
+    if not inside.any():
+        raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
+    cloud = tokenizer(coords[inside], features[inside])
+    rows = torch.arange(int(inside.sum()))
+    return SegmentSample(cloud, torch.from_numpy(labels[kept[inside]]), rows, frame.token)
+
+
+def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSample:
+    """The whole scan without augmentation: ``rows`` names for every recorded point the nearest point of the cloud.
+
+    ``labels`` are all 255 for a frame that has none.
+    """
+    kept = voxel_sample(frame.points, voxel) if len(frame) else np.zeros(0, np.int64)
+    kept = kept[tokenizer.inside(frame.points[kept])]
+    if not len(kept):
+        raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
+    points = frame.points[kept]
+    cloud = tokenizer(points, point_features(points, frame.intensity[kept], frame.sensor))
+    labels = np.full(len(frame), 255, np.uint8) if frame.labels is None else frame.labels
+    rows = torch.from_numpy(nearest(points, frame.points))
+    return SegmentSample(cloud, torch.from_numpy(labels), rows, frame.token)
+
+
+def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    if frame.labels is None:
+        raise InputError(f"{frame.token}: has no labels; learning a segmentation head needs them")
+    return frame.labels  # type: ignore[return-value]
+
+
+# ---- data sets of samples
+
+
+class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
+    """Training samples of ``source``, asked for as (epoch, index)."""
+
+    def __init__(self, source: Source, recipe: DistilRecipe | SegmentRecipe, tokenizer: Tokenizer) -> None:
+        self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> DistilSample | SegmentSample | Skip:
+        epoch, index = key
+        rng = np.random.default_rng([self.recipe.seed, epoch, index])
+        try:
+            frame = self.source[index]
+            if isinstance(self.recipe, DistilRecipe):
+                return distil_sample(frame, self.recipe, self.tokenizer, rng)
+            return train_sample(frame, self.recipe, self.tokenizer, rng)
+        except InputError as error:
+            return Skip(f"{self.source.name}[{index}]", str(error))
+
+
+class FullSamples(Dataset[SegmentSample | Skip]):
+    """Whole scans of ``source`` for evaluation and prediction, in order."""
+
+    def __init__(self, source: Source, voxel: float, tokenizer: Tokenizer) -> None:
+        self.source, self.voxel, self.tokenizer = source, voxel, tokenizer
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> SegmentSample | Skip:
+        try:
+            return full_sample(self.source[index], self.voxel, self.tokenizer)
+        except InputError as error:
+            return Skip(f"{self.source.name}[{index}]", str(error))
+
+
+# ---- batches
+
+
+@dataclass(frozen=True)
+class DistilBatch:
+    """``images`` (B, 3, h, w); point m of the packed clouds is paired with ``pixels[m]`` of image ``image_index[m]``."""
+
+    points: PointBatch
+    images: Tensor
+    image_index: Tensor
+    pixels: Tensor
+
+    def to(self, device: torch.device) -> DistilBatch:
+        """Copy to ``device``."""
+        images, index, pixels = (t.to(device, non_blocking=True) for t in (self.images, self.image_index, self.pixels))
+        return DistilBatch(self.points.to(device, non_blocking=True), images, index, pixels)
+
+    def pin_memory(self) -> DistilBatch:
+        """Copy to page-locked memory (called by torch's loader)."""
+        images, index, pixels = (t.pin_memory() for t in (self.images, self.image_index, self.pixels))
+        return DistilBatch(self.points.pin_memory(), images, index, pixels)
+
+
+@dataclass(frozen=True)
+class SegmentBatch:
+    """``labels`` (L,) int64 and ``rows`` (L,) int64: the packed point whose logits label l takes; ``sizes``: L per cloud."""
+
+    points: PointBatch
+    labels: Tensor
+    rows: Tensor
+    sizes: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+    def to(self, device: torch.device) -> SegmentBatch:
+        """Copy to ``device``."""
+        labels, rows = (t.to(device, non_blocking=True) for t in (self.labels, self.rows))
+        return replace(self, points=self.points.to(device, non_blocking=True), labels=labels, rows=rows)
+
+    def pin_memory(self) -> SegmentBatch:
+        """Copy to page-locked memory (called by torch's loader)."""
+        return replace(
+            self, points=self.points.pin_memory(), labels=self.labels.pin_memory(), rows=self.rows.pin_memory()
+        )
+
+
+Batch = TypeVar("Batch", bound="DistilBatch | SegmentBatch")
+
+
+@dataclass(frozen=True)
+class Collated(Generic[Batch]):
+    """A batch of the usable samples (None when there was none) and the frames left out."""
+
+    batch: Batch | None
+    skipped: tuple[Skip, ...]
+
+    def pin_memory(self) -> Collated[Batch]:
+        """Copy to page-locked memory (called by torch's loader)."""
+        return replace(self, batch=self.batch and self.batch.pin_memory())
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Packs samples of either kind with the student's tokenizer."""
+
+    tokenizer: Tokenizer
+
+    def __call__(self, samples: Sequence[DistilSample | SegmentSample | Skip]) -> Collated[DistilBatch | SegmentBatch]:
+        """Leave out the skipped ones and pack the rest."""
+        skipped = tuple(s for s in samples if isinstance(s, Skip))
+        distil = [s for s in samples if isinstance(s, DistilSample)]
+        segment = [s for s in samples if isinstance(s, SegmentSample)]
+        if distil:
+            return Collated(self._distil(distil), skipped)
+        return Collated(self._segment(segment) if segment else None, skipped)
+
+    def _distil(self, samples: Sequence[DistilSample]) -> DistilBatch:
+        points = self.tokenizer.collate([s.cloud for s in samples])
+        images = torch.stack([s.image for s in samples])
+        return DistilBatch(points, images, points.cloud_index(), torch.cat([s.pixels for s in samples]))
+
+    def _segment(self, samples: Sequence[SegmentSample]) -> SegmentBatch:
+        points = self.tokenizer.collate([s.cloud for s in samples])
+        starts = points.offsets[:-1].tolist()
+        rows = torch.cat([s.rows + start for s, start in zip(samples, starts, strict=True)])
+        labels = torch.cat([s.labels for s in samples]).long()
+        sizes = tuple(len(s.labels) for s in samples)
+        return SegmentBatch(points, labels, rows, sizes, tuple(s.token for s in samples))
+

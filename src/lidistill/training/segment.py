@@ -1,0 +1,51 @@
+"""Learning a segmentation head from labels: linear probing, finetuning, from scratch (one loop, ``SegmentRecipe``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lidistill.datasets.source import Source
+from lidistill.objectives.segmentation import cross_entropy_lovasz
+from lidistill.students.network import Network
+from lidistill.training.layer_decay import layer_decay_groups
+from lidistill.training.loop import fit, make_fabric
+from lidistill.training.recipe import SegmentRecipe
+from lidistill.training.run import Run
+from lidistill.training.samples import SegmentBatch, TrainSamples
+
+
+def segment(run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, Tensor] | None) -> Network:
+    """Train a network on the labels of ``train`` and write it into ``run``; continues from a checkpoint if there is one.
+
+    ``backbone``: the state of a pretrained backbone, or None to start from random weights. A frozen backbone is
+    kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).
+    """
+    fabric = make_fabric(recipe)
+    fabric.seed_everything(recipe.seed, verbose=False)
+    network = Network(run.config.model.student, run.config.model.head)
+    if backbone is not None:
+        network.backbone.load_state_dict(backbone)
+    network.train()
+    if recipe.frozen:
+        network.backbone.eval().requires_grad_(False)
+
+    def loss(model: nn.Module, batch: SegmentBatch) -> dict[str, Tensor]:
+        logits = model(batch.points).float()[batch.rows]
+        return {"loss": cross_entropy_lovasz(logits, batch.labels, recipe.lovasz)}
+
+    optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    samples = TrainSamples(train, recipe, network.backbone.tokenizer)
+    fit(fabric, run, network, optimizer, samples, recipe, loss)
+    network = network.cpu().eval().requires_grad_(True)
+    if fabric.is_global_zero:
+        run.save_network(network)
+    return network
+
+
+def _groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, Any]]:
+    if recipe.layer_decay is not None and not recipe.frozen:
+        return layer_decay_groups(network, recipe.lr, recipe.layer_decay, recipe.weight_decay)
+    return [{"params": [p for p in network.parameters() if p.requires_grad]}]

@@ -1,0 +1,287 @@
+"""The verbs: one function each, the same on the command line and in Python.
+
+Signatures and help texts live here and import nothing heavy, so that every help screen answers at once; what a
+verb does stands in ``lidistill.apps``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+Out = Annotated[Path, arg(help="Folder to write; made if it does not exist.")]
+Set = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="Override any key of the recipe.")]]
+Overwrite = Annotated[bool, arg(help="Replace what an earlier run left in the folder.")]
+Resume = Annotated[bool, arg(help="Go on with the interrupted run in the folder.")]
+Data = Annotated[str, arg(metavar="SOURCE", help="Rig folder, or NAME:/path such as semantic-kitti:/data/kitti.")]
+RunFolder = Annotated[Path, arg(metavar="RUN", help="Folder of a run.")]
+Split = Annotated[str, arg(help="Split of the data.")]
+
+
+def demo(
+    out: Annotated[Path, arg(help="Folder for data, runs and report.")] = Path("demo"),
+    /,
+    *,
+    seed: int = 0,
+    overwrite: Overwrite = False,
+) -> Path:
+    """See the main job in a few minutes: make a small synthetic city, distil, probe, compare, report.
+
+    Ends with the linear-probe mIoU of a random frozen backbone, of the distilled frozen backbone and of the same
+    network trained with full supervision, on city scenes that none of them has seen. Finished parts are kept: a
+    second call goes on where the first one stopped.
+
+    Example:
+        lidistill demo
+    """
+    from lidistill.apps.demo import demo as act
+
+    return act(out, seed=seed, overwrite=overwrite)
+
+
+def simulate(
+    out: Positional[Out],
+    *,
+    sensor: Annotated[str, arg(help="spinning-32, spinning-64, uneven-64 or solid-state.")] = "spinning-32",
+    style: Annotated[str, arg(help="grid or old-town.")] = "grid",
+    scenes: Annotated[int, arg(help="Independent pieces of city; the last fifth becomes the split val.")] = 10,
+    frames: Annotated[int, arg(help="Scans per scene, half a second apart.")] = 4,
+    seed: int = 0,
+    images: Annotated[bool, arg(help="Also render the cameras.")] = True,
+    workers: Annotated[int, arg(help="Processes.")] = 1,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Make a synthetic city and record it with a simulated sensor: an ordinary rig folder, labels included.
+
+    Examples:
+        lidistill simulate city/
+        lidistill simulate city/ --sensor solid-state --style old-town --scenes 20 --seed 7
+    """
+    from lidistill.simulator import simulate as act
+
+    return act(
+        out,
+        sensor=sensor,
+        style=style,
+        scenes=scenes,
+        frames=frames,
+        seed=seed,
+        images=images,
+        workers=workers,
+        overwrite=overwrite,
+    )
+
+
+def pretrain(
+    sources: Positional[Annotated[tuple[str, ...], arg(metavar="SOURCE", help="One or more sources of scans and images.")]],
+    *,
+    out: Out,
+    recipe: Annotated[str, arg(help="Built-in recipe (see lidistill recipes) or a .yaml file.")] = "scalr-plus",
+    teacher: Annotated[
+        str | None, arg(help="Short name (dinov2-vitl14), hub name, local folder, program.pt2, or city.")
+    ] = None,
+    student: Annotated[str | None, arg(help="Student by name, for example waffleiron-48-256.")] = None,
+    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
+    seed: int | None = None,
+    set: Set = (),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Distil an image network into a lidar network, without labels.
+
+    Every scan is seen through one random camera; the points that this camera sees learn the teacher's features at
+    their pixels. Uses the split train where there is one, otherwise all scans.
+
+    Examples:
+        lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
+        lidistill pretrain semantic-kitti:/data/kitti my_rig/ --out runs/both --set batch_size=4
+        lidistill pretrain my_rig/ --out runs/a --resume
+    """
+    from lidistill.apps.pretrain import pretrain as act
+
+    return act(
+        sources,
+        out=out,
+        recipe=recipe,
+        teacher=teacher,
+        student=student,
+        epochs=epochs,
+        seed=seed,
+        set=set,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def probe(
+    run: Positional[RunFolder | None] = None,
+    *,
+    data: Data,
+    out: Out,
+    recipe: Annotated[str, arg(help="Built-in recipe or a .yaml file.")] = "linear-probe",
+    student: Annotated[str | None, arg(help="Without RUN: a random backbone of this kind, the baseline.")] = None,
+    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
+    seed: int | None = None,
+    set: Set = (),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Measure a backbone by linear probing: freeze it, train one linear layer on labels, evaluate.
+
+    Trains on the split train of the data and evaluates on val. Without RUN the backbone is random.
+
+    Examples:
+        lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
+        lidistill probe --student waffleiron-48-256 --data my_rig/ --out runs/random-probe
+    """
+    from lidistill.apps.segment import segment as act
+
+    return act(
+        "probe",
+        run,
+        data=data,
+        out=out,
+        recipe=recipe,
+        student=student,
+        epochs=epochs,
+        seed=seed,
+        set=set,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def finetune(
+    run: Positional[RunFolder | None] = None,
+    *,
+    data: Data,
+    out: Out,
+    recipe: Annotated[
+        str | None, arg(help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without.")
+    ] = None,
+    student: Annotated[str | None, arg(help="Without RUN: train this student from random weights.")] = None,
+    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
+    seed: int | None = None,
+    set: Set = (),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Train the whole network on labels, from a distilled backbone or from scratch, and evaluate.
+
+    Examples:
+        lidistill finetune runs/a --data semantic-kitti:/data/kitti --out runs/a-finetuned
+        lidistill finetune --student waffleiron-48-256 --data my_rig/ --out runs/scratch
+    """
+    from lidistill.apps.segment import segment as act
+
+    return act(
+        "finetune",
+        run,
+        data=data,
+        out=out,
+        recipe=recipe or ("from-scratch" if run is None else "finetune"),
+        student=student,
+        epochs=epochs,
+        seed=seed,
+        set=set,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def evaluate(
+    run: Positional[RunFolder],
+    *,
+    data: Data,
+    split: Split = "val",
+    out: Annotated[Path | None, arg(help="Where to write the result card; default RUN/evaluations.")] = None,
+) -> Path:
+    """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
+
+    Example:
+        lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
+    """
+    from lidistill.apps.evaluate import evaluate as act
+
+    return act(run, data=data, split=split, out=out)
+
+
+def predict(
+    run: Positional[RunFolder],
+    inputs: Positional[Annotated[tuple[str, ...], arg(metavar="SCAN", help="Point files, folders of them, or a source.")]],
+    *,
+    out: Out,
+    ply: Annotated[bool, arg(help="Also write a coloured .ply per scan.")] = True,
+    features: Annotated[bool, arg(help="Also write one feature vector per point (.npy, float16).")] = False,
+    sensor: Annotated[
+        str | None, arg(help="Which of the run's lidars recorded the scans; needed when it knows several.")
+    ] = None,
+    columns: Annotated[Literal[4, 5] | None, arg(help="Columns of .bin files: x y z intensity [ring].")] = None,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Label scans: one .label file per scan, coloured point clouds, optionally features.
+
+    Reads .bin, .npy, .npz, .pcd, .ply, .las and .laz. A run that was only distilled has no classes: it writes
+    features, and the .ply shows them in false colours. Prints ms per scan and Hz beside the sensor's rate.
+
+    Examples:
+        lidistill predict runs/a-probe scans/*.bin --out labels/
+        lidistill predict runs/a my_rig/ --features --out features/
+    """
+    from lidistill.apps.predict import predict as act
+
+    return act(
+        run, inputs, out=out, ply=ply, features=features, sensor=sensor, columns=columns, overwrite=overwrite
+    )
+
+
+def import_checkpoint(
+    file: Positional[Annotated[Path, arg(metavar="FILE", help="A checkpoint of ScaLR, ScaLR+ or WaffleIron (.pth).")]],
+    out: Positional[Out],
+    *,
+    activation: Annotated[
+        Literal["auto", "relu", "gelu"], arg(help="Not stored in downstream files: gelu for those of ScaLR+.")
+    ] = "auto",
+    fov: Annotated[
+        tuple[float, float, float, float, float, float],
+        arg(metavar="X0 X1 Y0 Y1 Z0 Z1", help="Field of view in metres (not stored in the file)."),
+    ] = (-64.0, 64.0, -64.0, 64.0, -8.0, 8.0),
+    cell: Annotated[float, arg(help="Edge of the student's 2D cells in metres (not stored in the file).")] = 0.5,
+    taxonomy: Annotated[str | None, arg(help="Class list of a downstream file, for example semantic-kitti-19.")] = None,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Turn a released ScaLR / ScaLR+ / WaffleIron checkpoint into a run folder that every verb takes.
+
+    Example:
+        lidistill import-checkpoint WI_768-DINOv2_ViT_L_14-NS_KI_PD-pretrained/model.pth runs/scalr
+    """
+    from lidistill.apps.checkpoint import import_checkpoint as act
+
+    return act(file, out, activation=activation, fov=fov, cell=cell, taxonomy=taxonomy, overwrite=overwrite)
+
+
+def recipes(
+    name: Positional[Annotated[str | None, arg(metavar="NAME", help="Show this recipe in full.")]] = None,
+) -> str:
+    """List the built-in recipes, or show one in full.
+
+    Examples:
+        lidistill recipes
+        lidistill recipes scalr-plus > mine.yaml
+    """
+    from lidistill.apps.recipes import recipes as act
+
+    return act(name)
+
+
+def report(run: Positional[RunFolder]) -> Path:
+    """Write the report of a run again: one self-contained HTML file.
+
+    Example:
+        lidistill report runs/a
+    """
+    from lidistill.apps.report import write_report
+
+    return write_report(run)
