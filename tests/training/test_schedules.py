@@ -1,14 +1,14 @@
 """Learning rates of the reference recipes."""
 
 import json
+from typing import Annotated
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from lidistill.training.schedules import (
     CosineSchedule,
     RsqrtSchedule,
-    Schedule,
     warmup_cosine,
     warmup_rsqrt_cooldown,
 )
@@ -74,7 +74,7 @@ def test_runs_shorter_than_the_schedule(total):
 
 
 def test_configuration_is_strict_and_discriminated():
-    adapter = TypeAdapter(Schedule)
+    adapter = TypeAdapter(Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")])
     assert isinstance(adapter.validate_python({"kind": "cosine", "warmup_epochs": 1}), CosineSchedule)
     assert isinstance(adapter.validate_python({"kind": "rsqrt", "cooldown_epochs": 2}), RsqrtSchedule)
     for wrong in (

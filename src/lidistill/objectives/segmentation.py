@@ -28,7 +28,7 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     ``logits`` (P, C), ``labels`` (P,) int64, 255 = ignore; scalar, 0 when every point is ignored.
     """
-    probabilities = logits.float().softmax(dim=1).T
+    probabilities = logits.float().softmax(dim=1).T.contiguous()
     classes = torch.arange(len(probabilities), device=labels.device)
     truth = labels == classes[:, None]
     # An ignored point gets error 0: it sorts to the end and adds nothing, so no rows need to be picked out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -87,7 +87,3 @@ class RsqrtSchedule(_Strict):
             cooldown_start=max(round(start * per_epoch), 0),
             total=epochs * per_epoch,
         )
-
-
-Schedule = Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")]
-"""Either schedule; ``kind`` tells which."""
