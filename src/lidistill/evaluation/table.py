@@ -1,0 +1,70 @@
+"""Tables for people: rows of dictionaries as aligned text, Markdown or HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+Row = Mapping[str, object]
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """Columns aligned with spaces; numbers to the right. No rows give an empty string."""
+    names, cells, numeric = _cells(rows)
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    lines = [names, ["-" * width for width in widths], *cells] if names else []
+    return "\n".join(
+        "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """A GitHub table; bars in the cells are escaped."""
+    names, cells, numeric = _cells(rows)
+    rule = ["---:" if number else "---" for number in numeric]
+    lines = [[_markdown(c) for c in names], rule, *([_markdown(c) for c in line] for line in cells)] if names else []
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def html_table(rows: Sequence[Row]) -> str:
+    """A ``<table>`` element without styles; number cells have the class ``number``; all text is escaped."""
+    names, cells, numeric = _cells(rows)
+
+    def line(tag: str, values: Sequence[str]) -> str:
+        marks = [' class="number"' if number else "" for number in numeric]
+        inner = (f"<{tag}{m}>{html.escape(v)}</{tag}>" for v, m in zip(values, marks, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    body = "\n".join(line("td", values) for values in cells)
+    return f"<table>\n<thead>\n{line('th', names)}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Column names in order of first appearance, the text of every cell, and which columns hold numbers."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_text(row.get(name, "")) for name in names] for row in rows]
+    numeric = [all(_is_number(line[i]) for line in cells) for i in range(len(names))]
+    return names, cells, numeric
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return " ".join(str(value).split())  # a line break would break the table
+
+
+def _is_number(text: str) -> bool:
+    """Whether the cell belongs to a column of numbers: a number (as in "61.2 ± 0.3"), or nothing."""
+    try:
+        float(text.split("±")[0].rstrip(" %"))
+    except ValueError:
+        return text in ("", "-")
+    return True
+
+
+def _markdown(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|")
