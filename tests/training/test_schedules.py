@@ -68,7 +68,12 @@ def test_shape_of_the_inverse_square_root():
 
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_runs_shorter_than_the_schedule(total):
-    for schedule in (CosineSchedule(), CosineSchedule(warmup_epochs=0), RsqrtSchedule(cooldown_epochs=9)):
+    for schedule in (
+        CosineSchedule(),
+        CosineSchedule(warmup_epochs=0),
+        RsqrtSchedule(cooldown_epochs=9),
+        RsqrtSchedule(warmup_epochs=0, cooldown_epochs=0),
+    ):
         for step in range(total):
             assert 0 <= schedule.factor(step, per_epoch=1, epochs=total, lr=1e-3) <= 1
 

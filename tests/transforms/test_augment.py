@@ -100,7 +100,7 @@ def test_segmentation_augments_features_independently_of_coordinates():
     rng = np.random.default_rng(1)
     points = rng.normal(size=(40, 3)).astype(np.float32)
     features = point_features(points, rng.random(40), Sensor("a"))
-    ratios, same_angle, flipped = [], 0, 0
+    ratios, angles, same_angle, flipped = [], [], 0, 0
     for _ in range(300):
         coords, changed = augment_segmentation(points, features, rng)
         assert coords.dtype == changed.dtype == np.float32
@@ -109,6 +109,7 @@ def test_segmentation_augments_features_independently_of_coordinates():
         assert np.array_equal(coords[:, 2], points[:, 2])
         assert np.allclose(np.linalg.norm(changed[:, 1:4], axis=1), changed[:, 4], atol=1e-5)  # one factor for all
         ratios.append((changed[:, 4] / features[:, 4]).mean())
+        angles.append(np.angle(complex(*changed[0, 1:3]) / complex(*features[0, 1:3])))
         same_angle += np.allclose(coords, changed[:, 1:4] / ratios[-1], atol=1e-2)
 
         def handedness(array):
@@ -117,6 +118,7 @@ def test_segmentation_augments_features_independently_of_coordinates():
         assert handedness(changed[:, 1:4]) == handedness(features[:, 1:4])  # features are not flipped
         flipped += handedness(coords) != handedness(points)
     assert same_angle < 5
+    assert np.histogram(angles, 4, (-math.pi, math.pi))[0] == pytest.approx([75] * 4, abs=35)
     assert flipped / 300 == pytest.approx(2 / 3, abs=0.1)
     assert (min(ratios), max(ratios)) == pytest.approx((0.9, 1.1), abs=0.01)
 
