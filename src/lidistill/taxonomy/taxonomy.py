@@ -55,7 +55,6 @@ def sources(name: str) -> tuple[str, ...]:
     return (document["default"], *(key for key in document["sources"] if key != document["default"]))
 
 
-@cache
 def load(name: str, source: str | None = None) -> Taxonomy:
     """Load a taxonomy: a built-in one by name, or a YAML file of the user's in the same form by its path.
 
@@ -93,6 +92,7 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: the class list cannot be read ({error.strerror}); check the path") from None
 
 
+@cache
 def _read_builtin(name: str) -> dict[str, Any]:
     """Parsed file of a built-in taxonomy, after its checksum was found right."""
     if name not in names():
