@@ -1,0 +1,118 @@
+"""A city that rays can be cast into, at any time of the drive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lidistill.errors import InputError
+from lidistill.simulator.city import City
+from lidistill.simulator.mesh import Mesh, join
+from lidistill.simulator.textures import F32, Look, look
+
+
+def _embree(corners: F32) -> Any:
+    try:
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+    except ImportError as error:
+        raise InputError(
+            "the synthetic city needs the ray caster embreex, which is not installed; "
+            "install it with: pip install 'lidistill[sim]'"
+        ) from error
+    scene = EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(corners))
+    return scene
+
+
+def _normals(corners: F32) -> F32:
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    return normal / np.maximum(length, np.float32(1e-12))
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """What N rays met: ``distance`` (N,) float32 metres, infinite for the sky; ``face`` (N,) int64, -1 for the sky."""
+
+    distance: F32
+    face: NDArray[np.int64]
+
+
+class World:
+    """The static part of a city, ready for rays."""
+
+    def __init__(self, city: City) -> None:
+        self.city = city
+        self.rays = _embree(city.static.corners)
+        self.normals = _normals(city.static.corners)
+
+    def at(self, t: float) -> Moment:
+        """The city ``t`` seconds into the drive, actors included."""
+        return Moment(self, t)
+
+    def ego_pose(self, t: float) -> NDArray[np.float64]:
+        """(4, 4) vehicle -> world at ``t``: x forward, y left, z up, origin on the road under the rear axle."""
+        street, (lane, speed) = self.city.street, self.city.ego
+        s = speed * t
+        return pose(street.world(s, lane), street.world(s + 1.4, lane) - street.world(s - 1.4, lane),
+                    street.world(s, lane + 0.8) - street.world(s, lane - 0.8))  # fmt: skip
+
+
+def pose(origin: NDArray[np.float64], ahead: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4, 4) of a frame at ``origin`` whose x axis points ``ahead`` and whose y axis is nearly ``left``."""
+    x = ahead / np.linalg.norm(ahead)
+    z = np.cross(x, left)
+    z /= np.linalg.norm(z)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    matrix[:3, 3] = origin
+    return matrix
+
+
+class Moment:
+    """The city at one time: two ray structures (static, moving) behind one numbering of triangles, static ones first."""
+
+    def __init__(self, world: World, t: float) -> None:
+        self.world, self.t = world, t
+        city = world.city
+        self.moving: Mesh = join([actor.at(city.street, t) for actor in city.actors])
+        self._rays = _embree(self.moving.corners)
+        self._moving_normals = _normals(self.moving.corners)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """All triangles; the rows are the ``face`` of ``cast``."""
+        return join([self.world.city.static, self.moving])
+
+    @cached_property
+    def normals(self) -> F32:
+        """(F, 3) unit normals, in no particular direction."""
+        return np.concatenate([self.world.normals, self._moving_normals])
+
+    def cast(self, origins: NDArray[np.floating], directions: NDArray[np.floating]) -> Hits:
+        """First triangle along each ray; ``origins`` (N, 3) or (3,), ``directions`` (N, 3) of unit length, world frame."""
+        d = np.ascontiguousarray(directions, np.float32)
+        o = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, np.float32), d.shape))
+        still = self.world.rays.run(o, d, output=1)
+        moving = self._rays.run(o, d, output=1)
+        far_still = np.where(still["primID"] < 0, np.float32(np.inf), still["tfar"])
+        far_moving = np.where(moving["primID"] < 0, np.float32(np.inf), moving["tfar"])
+        nearer = far_moving < far_still
+        face = np.where(nearer, moving["primID"] + len(self.world.city.static), still["primID"]).astype(np.int64)
+        return Hits(np.where(nearer, far_moving, far_still), face)
+
+    def blocked(self, origins: F32, directions: F32) -> NDArray[np.bool_]:
+        """Whether anything lies along each ray (N,)."""
+        still = self.world.rays.run(origins, directions, query="OCCLUDED") == 0
+        moving = self._rays.run(origins, directions, query="OCCLUDED") == 0
+        return still | moving
+
+    def look(self, face: NDArray[np.int64], points: F32) -> Look:
+        """Classes, materials and colours where rays hit: ``points`` (N, 3) in the world frame."""
+        city = self.world.city
+        return look(self.mesh, city.street, city.surfaces, face, points)
