@@ -114,9 +114,10 @@ def _balconies(
     cell = length / columns
     unit = Builder("building")
     unit.add(box((cell * 0.85, 1.1, 0.15), (0, -0.55, 0)), "concrete", (0.5, 0.5, 0.5))
-    unit.add(box((cell * 0.85, 0.05, 0.95), (0, -1.08, 0.5)), "metal", color)
-    for side in (-1, 1):
-        unit.add(box((0.05, 1.05, 0.95), (side * cell * 0.42, -0.55, 0.5)), "metal", color)
+    side, edge = cell * 0.425, -1.1
+    rails = [((-side, edge), (side, edge)), ((-side, edge), (-side, 0.0)), ((side, edge), (side, 0.0))]
+    for (x0, y0), (x1, y1) in rails:
+        unit.add(quad((x0, y0, 0), (x1, y1, 0), (x1, y1, 1.0), (x0, y0, 1.0)), "metal", color)
     balcony = unit.mesh()
     every = int(rng.integers(2, 4))
     for k in range(every // 2, columns, every):

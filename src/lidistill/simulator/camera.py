@@ -10,7 +10,15 @@ from lidistill.simulator.textures import F32, noise_table
 from lidistill.simulator.weather import Weather
 from lidistill.simulator.world import Moment
 
-_CURVE = (255 * np.clip(np.linspace(0, 1, 4096), 0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def _film(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A film-like response: a toe for contrast, a shoulder so that the sky does not burn out."""
+    return value * (2.51 * value + 0.03) / (value * (2.43 * value + 0.59) + 0.14)
+
+
+_STEPS, _TOP = 16384, 4.0
+_CURVE = (255 * np.clip(_film(np.linspace(0, _TOP, _STEPS)), 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
 def pixel_rays(intrinsics: NDArray[np.float64], height: int, width: int) -> F32:
@@ -54,7 +62,7 @@ def _shade(
     normal = np.where((facing > 0)[:, None], -normal, normal)
     up = normal[:, 2]
     start = points + normal * np.float32(0.02)
-    ambient = weather.zenith * np.float32(0.75) + weather.horizon * np.float32(0.35)
+    ambient = weather.zenith * np.float32(0.6) + weather.horizon * np.float32(0.32)
     bounce = ambient * np.float32(0.35) + weather.sunlight * np.float32(0.12)
     half = (0.5 + 0.5 * up)[:, None]
     light = ambient * half + bounce * (1 - half)
@@ -80,7 +88,7 @@ def _shade(
     color[rows] += share[:, None] * (weather.sky(mirror) * open_sky - color[rows])
     if weather.dark > 0:
         lamp = (look.material == MATERIAL["lamp"]) * np.float32(1.2) + look.glow
-        color += lamp[:, None] * np.array((0.55, 0.42, 0.24), np.float32) * np.float32(weather.dark)
+        color += lamp[:, None] * np.array((0.34, 0.26, 0.15), np.float32) * np.float32(weather.dark)
     return color, look.label
 
 
@@ -88,9 +96,8 @@ def _develop(light: F32, weather: Weather, rng: np.random.Generator) -> NDArray[
     """Exposure, a soft shoulder, grain, gamma."""
     height, width, _ = light.shape
     value = light * np.float32(weather.exposure)
-    value = value / (1 + np.float32(0.6) * value)
     shift = rng.integers(0, 512, 2)
     rows, columns = (np.arange(height) * 7 + shift[0]) & 511, (np.arange(width) * 11 + shift[1]) & 511
     grain = noise_table()[rows[:, None], columns][..., None] * np.float32(0.008)
-    value = value * (1 + grain) + grain * np.float32(0.2)
-    return _CURVE[np.clip(value * 4095, 0, 4095).astype(np.int16)]
+    value = value * (1 + grain) + grain * np.float32(0.1)
+    return _CURVE[np.clip(value * np.float32((_STEPS - 1) / _TOP), 0, _STEPS - 1).astype(np.int16)]

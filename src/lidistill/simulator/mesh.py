@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,14 +17,15 @@ PLAIN, ROAD, BLOCK, ISLAND, FACADE, SIGN, BRICK, TILES = range(8)
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """F triangles: ``corners`` (F, 3, 3) float32 metres, and per triangle its raw class, material, colour and texture.
+    """F triangles over V vertices, and per triangle its raw class, material, colour and texture.
 
-    ``color`` (F, 3) float32 is linear reflectance in [0, 1]; ``texture`` names the procedural texture and ``surface``
-    its row in the city's table of textured surfaces (-1: none); ``slot`` >= 0 multiplies a colour of the palette
-    given when the mesh is placed.
+    ``vertices`` (V, 3) float32 metres; ``faces`` (F, 3) int32 rows of them; ``color`` (F, 3) float32 is linear
+    reflectance in [0, 1]; ``texture`` names the procedural texture and ``surface`` its row in the city's table of
+    textured surfaces (-1: none); ``slot`` >= 0 multiplies a colour of the palette given when the mesh is placed.
     """
 
-    corners: NDArray[np.float32]
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
     label: NDArray[np.uint8]
     material: NDArray[np.uint8]
     color: NDArray[np.float32]
@@ -33,7 +34,7 @@ class Mesh:
     slot: NDArray[np.int8]
 
     def __len__(self) -> int:
-        return len(self.corners)
+        return len(self.faces)
 
     def placed(
         self,
@@ -45,17 +46,20 @@ class Mesh:
         """Scale, turn about z by ``heading`` (rad) and move to ``position``; paint the slots with ``palette`` (k, 3)."""
         c, s = np.cos(heading), np.sin(heading)
         turn = (np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.broadcast_to(scale, (3,))[:, None]).astype(np.float32)
-        corners = self.corners @ turn + np.asarray(position, np.float32)
+        vertices = self.vertices @ turn + np.asarray(position, np.float32)
         color = self.color
         if palette is not None:
             paint = np.concatenate([np.asarray(palette, np.float32).reshape(-1, 3), np.ones((1, 3), np.float32)])
             color = color * paint[self.slot]
-        return Mesh(corners, self.label, self.material, color, self.texture, self.surface, self.slot)
+        return replace(self, vertices=vertices, color=color)
 
 
 def join(parts: Sequence[Mesh]) -> Mesh:
     """All triangles of ``parts``, in their order."""
-    return Mesh(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Mesh)))
+    shift = np.cumsum([0] + [len(part.vertices) for part in parts])
+    columns = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Mesh)}
+    columns["faces"] = columns["faces"] + np.repeat(shift[:-1], [len(part) for part in parts])[:, None].astype(np.int32)
+    return Mesh(**columns)
 
 
 class Builder:
@@ -81,7 +85,8 @@ class Builder:
         n = len(faces)
         self.parts.append(
             Mesh(
-                corners=vertices[faces].astype(np.float32),
+                vertices=vertices.astype(np.float32),
+                faces=faces.astype(np.int32),
                 label=np.full(n, raw_id(label or self.label), np.uint8),
                 material=np.full(n, MATERIAL[material], np.uint8),
                 color=np.broadcast_to(np.asarray(color, np.float32), (n, 3)).copy(),

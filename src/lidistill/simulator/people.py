@@ -15,31 +15,34 @@ from lidistill.simulator.shapes import ball, box, extrude, hoop, tube, wheel
 DARK = (0.03, 0.03, 0.035)
 
 
-def _limb(body: Builder, joints: list[tuple[float, float, float]], radii: tuple[float, ...], slot: int) -> None:
+def _limb(
+    body: Builder, joints: list[tuple[float, float, float]], radii: tuple[float, ...], slot: int, sides: int = 5
+) -> None:
     for index in range(len(joints) - 1):
-        body.add(tube(joints[index], joints[index + 1], radii[index], 6, radii[index + 1]), "cloth", slot=slot)
+        body.add(tube(joints[index], joints[index + 1], radii[index], sides, radii[index + 1]), "cloth", slot=slot)
 
 
 @cache
-def pedestrian(kind: str, stride: int) -> Mesh:
+def pedestrian(kind: str, stride: int, fine: bool = True) -> Mesh:
     """``kind`` adult, child or worker, 1.75 m tall before scaling; ``stride`` 0 stands, 1 and 2 walk."""
     body = Builder(kind)
+    sides, level = (5, 1) if fine else (3, 0)
     reach = (0.04, 0.28, -0.28)[stride]
     for side in (-1, 1):
         forward = reach * side
         hip = (0.0, side * 0.09, 0.92)
         knee = (forward * 0.6 + 0.03, side * 0.10, 0.48)
         foot = (forward, side * 0.10, 0.06)
-        _limb(body, [hip, knee, foot], (0.095, 0.07, 0.05), 1)
+        _limb(body, [hip, knee, foot], (0.095, 0.07, 0.05), 1, sides)
         body.add(box((0.26, 0.1, 0.09), (forward + 0.05, side * 0.10, 0.045)), "rubber", (0.05, 0.04, 0.04))
         hand = (-forward * 0.9 + 0.05, side * 0.27, 0.85)
-        _limb(body, [(0, side * 0.21, 1.42), (-forward * 0.4, side * 0.26, 1.12), hand], (0.065, 0.05, 0.04), 0)
+        _limb(body, [(0, side * 0.21, 1.42), (-forward * 0.4, side * 0.26, 1.12), hand], (0.065, 0.05, 0.04), 0, sides)
         body.add(ball(0.05, hand, 0), "skin", slot=3)
-    body.add(ball((0.14, 0.20, 0.16), (0, 0, 0.95)), "cloth", slot=1)
-    body.add(ball((0.145, 0.225, 0.33), (0, 0, 1.22)), "cloth", slot=0)
-    body.add(tube((0, 0, 1.4), (0, 0, 1.55), 0.06), "skin", slot=3)
-    body.add(ball((0.10, 0.085, 0.125), (0.02, 0, 1.63)), "skin", slot=3)
-    body.add(ball((0.105, 0.095, 0.11), (-0.015, 0, 1.67)), "cloth", slot=2)
+    body.add(ball((0.14, 0.20, 0.16), (0, 0, 0.95), 0), "cloth", slot=1)
+    body.add(ball((0.145, 0.225, 0.33), (0, 0, 1.22), level), "cloth", slot=0)
+    body.add(tube((0, 0, 1.4), (0, 0, 1.55), 0.06, 5), "skin", slot=3)
+    body.add(ball((0.10, 0.085, 0.125), (0.02, 0, 1.63), level), "skin", slot=3)
+    body.add(ball((0.105, 0.095, 0.11), (-0.015, 0, 1.67), level), "cloth", slot=2)
     if kind == "worker":
         for z in (1.08, 1.25):
             body.add(tube((0, 0, z), (0, 0, z + 0.05), 0.215, 8), "reflector", (0.8, 0.8, 0.75))
@@ -106,9 +109,9 @@ def _rider(label: str, lean: float, seat: float) -> Mesh:
         elbow = (0.08 + lean * 0.3, side * 0.3, seat + 0.3)
         _limb(body, [(neck[0], side * 0.19, neck[2] - 0.08), elbow, (0.33, side * 0.28, 1.04)], (0.06, 0.05, 0.04), 0)
     middle = (hip + neck) / 2
-    body.add(ball((0.15, 0.2, 0.15), hip), "cloth", slot=1)
+    body.add(ball((0.15, 0.2, 0.15), hip, 0), "cloth", slot=1)
     body.add(tube(hip, neck, 0.17, 8, 0.19), "cloth", slot=0)
-    body.add(ball((0.17, 0.21, 0.2), middle + (neck - hip) * 0.25), "cloth", slot=0)
+    body.add(ball((0.17, 0.21, 0.2), middle + (neck - hip) * 0.25, 0), "cloth", slot=0)
     head = neck + np.array([0.06, 0, 0.16])
     body.add(ball((0.10, 0.085, 0.12), head), "skin", slot=3)
     body.add(ball((0.135, 0.12, 0.13), head + np.array([-0.02, 0, 0.05])), "paint", slot=2)

@@ -42,11 +42,14 @@ def _foliage(
     blobs: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
     leaves: int,
     size: float,
+    fine: bool,
 ) -> None:
+    """Lumpy cores with ``leaves`` loose leaves each; from afar (not ``fine``) a quarter of them, twice as large."""
+    leaves, size = (leaves, size) if fine else (leaves // 4, 1.9 * size)
     low = min(c[2] - r[2] for c, r in blobs)
     high = max(c[2] + r[2] for c, r in blobs)
     for center, radii in blobs:
-        points, faces = ball(radii * 0.80, center, 1)
+        points, faces = ball(radii * 0.82, center, 0)
         points = center + (points - center) * rng.uniform(0.75, 1.15, (len(points), 1))
         body.add((points, faces), "leaf", 0.55 * _shades(rng, len(faces)), slot=0)
         where = _shell(rng, leaves, center, radii)
@@ -55,27 +58,27 @@ def _foliage(
 
 
 @cache
-def broadleaf(variant: int) -> Mesh:
+def broadleaf(variant: int, fine: bool = True) -> Mesh:
     """A street tree about 8 m tall."""
     rng = np.random.default_rng([11, variant])
     body = Builder("trunk")
     bark = np.array([0.13, 0.10, 0.075]) * rng.uniform(0.8, 1.3)
-    fork = rng.uniform(2.3, 2.9)
+    fork = rng.uniform(2.0, 2.5)
     body.add(tube((0, 0, -0.2), (0.05, 0.0, fork), 0.20, 8, 0.14), "bark", bark)
     blobs = []
     body.label = "crown"
     for k in range(5):
         angle = 2 * np.pi * (k + rng.uniform(-0.3, 0.3)) / 5
         reach = rng.uniform(1.0, 1.5) if k else 0.0
-        center = np.array([reach * np.cos(angle), reach * np.sin(angle), rng.uniform(4.3, 5.6) if k else 6.3])
+        center = np.array([reach * np.cos(angle), reach * np.sin(angle), rng.uniform(3.6, 4.9) if k else 5.7])
         blobs.append((center, np.array([1.5, 1.5, 1.35]) * rng.uniform(0.85, 1.15)))
         body.add(tube((0.05, 0, fork - 0.1), center, 0.09, 5, 0.03), "bark", bark, label="trunk")
-    _foliage(body, rng, blobs, 110, 0.26)
+    _foliage(body, rng, blobs, 130, 0.21, fine)
     return body.mesh()
 
 
 @cache
-def conifer(variant: int) -> Mesh:
+def conifer(variant: int, fine: bool = True) -> Mesh:
     """A spruce about 9 m tall."""
     rng = np.random.default_rng([12, variant])
     body = Builder("trunk")
@@ -85,15 +88,15 @@ def conifer(variant: int) -> Mesh:
         radius = 2.0 * (1 - (z - 0.6) / 9.2)
         skirt = tube((0, 0, z - 0.3), (0, 0, z + 1.3), radius * 0.85, 9, radius * 0.2)
         body.add(skirt, "leaf", 0.6 * _shades(rng, len(skirt[1])), slot=0)
-        n = int(90 * radius / 2.0) + 12
+        n = (int(90 * radius / 2.0) + 12) // (1 if fine else 4)
         angle, depth = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.55, 1.1, n)
         where = np.stack([radius * depth * np.cos(angle), radius * depth * np.sin(angle), z + 1.1 * (1 - depth)], 1)
-        body.add(_leaves(rng, where, 0.24), "leaf", _shades(rng, n, 0.7 + 0.5 * depth), slot=0)
+        body.add(_leaves(rng, where, 0.24 if fine else 0.45), "leaf", _shades(rng, n, 0.7 + 0.5 * depth), slot=0)
     return body.mesh()
 
 
 @cache
-def poplar(variant: int) -> Mesh:
+def poplar(variant: int, fine: bool = True) -> Mesh:
     """A slender tree about 10 m tall."""
     rng = np.random.default_rng([13, variant])
     body = Builder("trunk")
@@ -103,12 +106,12 @@ def poplar(variant: int) -> Mesh:
         (np.array([*rng.uniform(-0.2, 0.2, 2), z]), np.array([r, r, 1.5]))
         for z, r in ((3.2, 0.9), (4.8, 1.2), (6.5, 1.1), (8.2, 0.75))
     ]
-    _foliage(body, rng, blobs, 100, 0.22)
+    _foliage(body, rng, blobs, 120, 0.18, fine)
     return body.mesh()
 
 
 @cache
-def bush(variant: int) -> Mesh:
+def bush(variant: int, fine: bool = True) -> Mesh:
     """A round bush about 1.2 m tall."""
     rng = np.random.default_rng([14, variant])
     body = Builder("bush")
@@ -119,24 +122,24 @@ def bush(variant: int) -> Mesh:
         )
         for _ in range(3)
     ]
-    _foliage(body, rng, blobs, 60, 0.13)
+    _foliage(body, rng, blobs, 70, 0.11, fine)
     return body.mesh()
 
 
 @cache
-def hedge(variant: int) -> Mesh:
+def hedge(variant: int, fine: bool = True) -> Mesh:
     """Two metres of clipped hedge along x."""
     rng = np.random.default_rng([15, variant])
     body = Builder("bush")
     core = box((2.02, 0.6, 1.25), (0, 0, 0.625))
     body.add(core, "leaf", 0.6 * _shades(rng, len(core[1])), slot=0)
-    n = 220
+    n = 220 if fine else 50
     where = rng.uniform((-1.0, -0.36, 0.05), (1.0, 0.36, 1.36), (n, 3))
     push = rng.integers(0, 3, n)
     where[push == 0, 1] = 0.35
     where[push == 1, 1] = -0.35
     where[push == 2, 2] = 1.3
-    body.add(_leaves(rng, where, 0.12), "leaf", _shades(rng, n, 0.75 + 0.3 * where[:, 2]), slot=0)
+    body.add(_leaves(rng, where, 0.12 if fine else 0.24), "leaf", _shades(rng, n, 0.75 + 0.3 * where[:, 2]), slot=0)
     return body.mesh()
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lidistill.errors import InputError, nearest
+from lidistill.errors import InputError
 from lidistill.simulator import sensors
-from lidistill.simulator.city import STYLES
+from lidistill.simulator.city import check_style
 from lidistill.simulator.scene import SimulatedFrame, from_lidar, scene, simulate_frame
 
 SETTINGS = "simulation.yaml"
@@ -60,8 +60,7 @@ def simulate(
     """
     out = Path(out)
     sensors.rig(sensor)
-    if style not in STYLES:
-        raise InputError(f"there is no city style {style!r}{nearest(style, STYLES)}")
+    check_style(style)
     for name, value in (("scenes", scenes), ("frames", frames), ("workers", workers)):
         if value < 1:
             raise InputError(f"simulate: {name} must be at least 1, found {value}")

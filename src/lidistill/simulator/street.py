@@ -16,6 +16,7 @@ from lidistill.simulator.shapes import grid
 
 Array = NDArray[np.float64]
 
+GRASS, PAVED, SOIL = range(3)
 CURB = 0.14
 """Height of the sidewalk over the road, metres."""
 
@@ -43,8 +44,8 @@ class Street:
     skew: float
     waves: Array
     hills: Array
-    plots: Array
-    """(2, 64) kind of ground behind the sidewalk, per side and 16 m: 0 grass, 1 paved, 2 soil."""
+    plots: NDArray[np.uint8]
+    """(2, n) kind of ground behind the sidewalk, per side and metre of s: GRASS, PAVED or SOIL."""
 
     @property
     def half(self) -> float:
@@ -91,6 +92,16 @@ class Street:
         straight = s - d * s.dtype.type(self.skew)
         index = np.searchsorted((centers[1:] + centers[:-1]) / 2, straight)
         return np.abs(straight - centers[index]) - halves[index], index
+
+    def set_plot(self, side: int, s0: float, s1: float, kind: int) -> None:
+        """Cover the ground behind the sidewalk from s0 to s1."""
+        first = int(self.length[0])
+        self.plots[int(side > 0), max(int(s0) - first, 0) : max(int(s1) - first + 1, 0)] = kind
+
+    def plot(self, s: NDArray[np.floating], d: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Kind of ground behind the sidewalk at (s, d)."""
+        column = np.clip(s.astype(np.int32) - int(self.length[0]), 0, self.plots.shape[1] - 1)
+        return self.plots[(d > 0).astype(np.int32), column]
 
     def free(self, s: float, d: float, margin: float) -> bool:
         """Whether (s, d) keeps ``margin`` from every side street."""
@@ -182,7 +193,7 @@ def lay_out(style: str, rng: np.random.Generator, length: tuple[float, float]) -
         median=median,
         parking=rng.uniform(2.2, 2.6) if grid_style else rng.uniform(2.0, 2.2),
         sidewalk=rng.uniform(3.4, 5.2) if grid_style else rng.uniform(1.7, 2.6),
-        verge=rng.choice([0.0, 1.3, 1.8]) if grid_style else 0.0,
+        verge=rng.choice([0.0, 1.6, 2.2], p=(0.25, 0.4, 0.35)) if grid_style else rng.choice([0.0, 0.9]),
         depth=58.0 if grid_style else 50.0,
         corner=4.0 if grid_style else 2.2,
         marked=grid_style or rng.random() < 0.6,
@@ -191,5 +202,5 @@ def lay_out(style: str, rng: np.random.Generator, length: tuple[float, float]) -
         skew=0.0 if grid_style else rng.uniform(-0.3, 0.3),
         waves=np.array(waves).reshape(-1, 3),
         hills=hills,
-        plots=rng.choice(3, (2, 64), p=(0.55, 0.3, 0.15)),
+        plots=np.full((2, int(length[1] - length[0]) + 2), PAVED, np.uint8),
     )

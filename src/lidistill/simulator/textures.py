@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lidistill.simulator import buildings, mesh
 from lidistill.simulator.materials import MATERIAL, raw_id
-from lidistill.simulator.street import CURB, Street
+from lidistill.simulator.street import GRASS, SOIL, Street
 
 F32 = NDArray[np.float32]
 
@@ -161,7 +161,6 @@ def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
             near = np.abs(width - np.float32(offset)) < 0.075
             solid = k == len(lanes) - 1 or (k == 0 and street.lanes > 1)
             line |= near & ((gap < 16) | solid | (np.mod(s, 6) < 3))
-        approach = np.where(d < 0, s, -s)  # drivers keep right
         before = street.crossing_gap(s + np.sign(-d) * np.float32(0.5), d)[0] < gap
         stop = (gap > 5.0) & (gap < 5.45) & before & (across < -street.parking) & (width > street.median / 2 + 0.1)
         line = (line & (gap > 5.0) | stop) & main & scuff
@@ -169,7 +168,6 @@ def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
         line |= side & scuff
         _set(out, rows[line], "road-marking", "marking")
         color[line] = (0.66, 0.66, 0.63)
-        del approach
     out.color[rows] = color
 
 
@@ -183,17 +181,17 @@ def _block(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
     gap, _ = street.crossing_gap(s, d)
     a, b, r = np.abs(d) - np.float32(street.half), gap, np.float32(street.corner)
     edge = np.where((a < r) & (b < r), r - np.hypot(r - a, r - b), np.minimum(a, b))
-    kind = street.plots[(d > 0).astype(np.int32), (np.floor(s / 16).astype(np.int32)) & 63]
+    kind = street.plot(s, d)
     walk = edge < street.sidewalk
     color = _paving(hit, 0.5, (0.40, 0.385, 0.365))[0]
     stone = edge < 0.2
     color[stone] = (0.33, 0.32, 0.31)
     _set(out, rows[stone], "curb", "stone")
     verge = (a > 0.2) & (a < 0.2 + street.verge) & (b > 9) & (np.mod(s, 24) > 3)
-    lawn = (~walk & (kind == 0)) | verge
+    lawn = (~walk & (kind == GRASS)) | verge
     color[lawn] = _lawn(hit[lawn])
     _set(out, rows[lawn], "grass", "grass")
-    soil = ~walk & (kind == 2)
+    soil = ~walk & (kind == SOIL)
     grain = noise(hit[soil, 0], hit[soil, 1], 11)
     color[soil] = (0.17 + 0.035 * grain)[:, None] * np.array((1.25, 0.95, 0.7), np.float32)
     _set(out, rows[soil], "soil", "soil")
@@ -322,5 +320,3 @@ def _tiles(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDAr
     )
     out.color[rows] = table.colors[surface, 0] * tone[:, None].astype(np.float32)
 
-
-__all__ = ["CURB", "Look", "SurfaceTable", "look", "noise", "noise_table"]

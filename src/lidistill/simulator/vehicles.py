@@ -16,13 +16,17 @@ WHITE_LAMP = (0.9, 0.9, 0.85)
 RED_LAMP = (0.55, 0.03, 0.03)
 
 
-def _wheels(body: Builder, axles: list[float], width: float, radius: float, tyre: float = 0.22) -> None:
+def _wheels(
+    body: Builder, axles: list[float], width: float, radius: float, tyre: float = 0.22, fine: bool = True
+) -> None:
     for x in axles:
         for side in (-1, 1):
             y = side * (width / 2 - tyre / 2 + 0.02)
-            body.add(wheel((x, y, radius), radius, tyre), "rubber", DARK)
+            body.add(wheel((x, y, radius), radius, tyre, 10 if fine else 6), "rubber", DARK)
+            if not fine:
+                continue
             body.add(
-                wheel((x, y + side * (tyre / 2 + 0.005), radius), radius * 0.6, 0.02, 8), "metal", (0.4, 0.4, 0.42)
+                wheel((x, y + side * (tyre / 2 + 0.005), radius), radius * 0.6, 0.02, 7), "metal", (0.4, 0.4, 0.42)
             )
 
 
@@ -54,8 +58,8 @@ def _cabin(body: Builder, low: tuple[float, float], high: tuple[float, float], z
 
 
 @cache
-def car(shape: int) -> Mesh:
-    """Saloon, hatchback, estate or off-roader (``shape`` 0..3)."""
+def car(shape: int, fine: bool = True) -> Mesh:
+    """Saloon, hatchback, estate or off-roader (``shape`` 0..3); not ``fine`` = seen from afar."""
     length, width, height = ((4.6, 1.8, 1.45), (4.0, 1.75, 1.48), (4.7, 1.82, 1.5), (4.5, 1.88, 1.72))[shape]
     waist, sill, h = height * 0.60, 0.24 if shape < 3 else 0.32, length / 2
     deck = (0.62, 0.1, 0.1, 0.1)[shape]  # how far the boot reaches out behind the rear window
@@ -72,10 +76,10 @@ def car(shape: int) -> Mesh:
     pillars = (0.05, 0.34, 0.38, 0.64, 0.68, 0.95) if shape >= 2 else (0.10, 0.48, 0.53, 0.93)
     _cabin(body, (back, h - hood + 0.1), (back + lean, h - hood - 0.75), (waist - 0.03, height),
            (width * 0.9, width * 0.72), pillars)  # fmt: skip
-    _wheels(body, [-h + 0.85, h - 0.85], width, 0.32 if shape < 3 else 0.37)
+    _wheels(body, [-h + 0.85, h - 0.85], width, 0.32 if shape < 3 else 0.37, fine=fine)
     _lamps(body, h - 0.03, -h + 0.02, width, waist - 0.25, waist - 0.15)
     body.add(box((0.05, width * 0.5, 0.12), (h - 0.01, 0, sill + 0.22)), "matte", DARK)
-    for side in (-1, 1):
+    for side in (-1, 1) if fine else ():
         body.add(box((0.12, 0.2, 0.14), (h - hood - 0.15, side * (width / 2 + 0.06), waist + 0.06)), "paint", slot=0)
         for x in (-0.05, -h * 0.42):  # door gaps
             body.add(box((0.02, 0.02, waist - sill - 0.25), (x, side * width / 2, (waist + sill) / 2)), "matte", DARK)

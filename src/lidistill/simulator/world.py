@@ -15,7 +15,7 @@ from lidistill.simulator.mesh import Mesh, join
 from lidistill.simulator.textures import F32, Look, look
 
 
-def _embree(corners: F32) -> Any:
+def _embree(mesh: Mesh) -> Any:
     try:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
@@ -25,11 +25,12 @@ def _embree(corners: F32) -> Any:
             "install it with: pip install 'lidistill[sim]'"
         ) from error
     scene = EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(corners))
+    TriangleMesh(scene, mesh.vertices, mesh.faces)
     return scene
 
 
-def _normals(corners: F32) -> F32:
+def _normals(mesh: Mesh) -> F32:
+    corners = mesh.vertices[mesh.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     return normal / np.maximum(length, np.float32(1e-12))
@@ -48,8 +49,8 @@ class World:
 
     def __init__(self, city: City) -> None:
         self.city = city
-        self.rays = _embree(city.static.corners)
-        self.normals = _normals(city.static.corners)
+        self.rays = _embree(city.static)
+        self.normals = _normals(city.static)
 
     def at(self, t: float) -> Moment:
         """The city ``t`` seconds into the drive, actors included."""
@@ -80,9 +81,11 @@ class Moment:
     def __init__(self, world: World, t: float) -> None:
         self.world, self.t = world, t
         city = world.city
-        self.moving: Mesh = join([actor.at(city.street, t) for actor in city.actors])
-        self._rays = _embree(self.moving.corners)
-        self._moving_normals = _normals(self.moving.corners)
+        viewer = city.ego[1] * t
+        placed = [actor.at(city.street, t, viewer) for actor in city.actors]
+        self.moving: Mesh = join([mesh for mesh in placed if mesh is not None])
+        self._rays = _embree(self.moving)
+        self._moving_normals = _normals(self.moving)
 
     @cached_property
     def mesh(self) -> Mesh:
