@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lidistill.errors import InputError
+from lidistill.sensing.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from lidistill.datasets.source import Source
@@ -124,8 +125,6 @@ def tokens_checksum(tokens: Sequence[str]) -> str:
 
 def write_card(card: Card, path: str | Path) -> None:
     """Write ``card`` as JSON; the file is complete or not there at all."""
-    from lidistill.training.run import write_atomically  # torch: not needed to read cards
-
     text = card.model_dump_json(indent=2) + "\n"
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
