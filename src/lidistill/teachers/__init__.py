@@ -1,1 +1,1 @@
-
+"""Frozen image networks: pictures in, feature maps out, sampled at pixels."""

@@ -1,0 +1,256 @@
+"""Train the city teacher on rendered pictures of the synthetic city, and write its weights and card.
+
+    python benchmarks/train_city_teacher.py                  # render (minutes), train, evaluate, write
+    python benchmarks/train_city_teacher.py --minutes 2 --scenes 40 --out /tmp/city
+
+Pictures come from all four rigs and both styles, in whatever weather a scene draws. The seeds (10000 and up) are used
+nowhere else in this repository, so nobody's training or evaluation streets are among them; the held-out pictures have
+seeds of their own. The rendered pictures stay in ``--work`` for the next call. One core does it in about half an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from lidistill import taxonomy
+from lidistill.simulator.scene import scene, simulate_frame
+from lidistill.teachers.city import CLASSES, MEAN, STD, STRIDE, CityNetwork, CityTeacher
+from lidistill.teachers.images import prepare
+from lidistill.teachers.sampling import sample
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "src/lidistill/teachers/weights"
+SENSORS = ("spinning-32", "uneven-64", "spinning-64", "solid-state")
+STYLES = ("grid", "old-town")
+SIZE = (224, 448)
+CROP = (160, 256)
+TRAIN_SEED, HELD_OUT_SEED = 10_000, 20_000
+FRAMES = (0, 3)
+
+
+def pictures(folder: Path, name: str, seed: int, scenes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
+    """Pictures (N, 224, 448, 3), their raw classes (N, 224, 448) and ``style/sensor/weather`` of each; kept in ``folder``.
+
+    Scene i is driven by rig i mod 4 in the style (i div 4) mod 2; a rig with six cameras gives two of them per frame,
+    so that no rig outweighs the others by its number of cameras.
+    """
+    files = [folder / f"{name}-{seed}-{scenes}-{part}" for part in ("images.npy", "labels.npy", "origin.json")]
+    if not files[2].is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        images, labels, origin = [], [], []
+        for index in tqdm(range(scenes), desc=f"{name} pictures", unit="scene"):
+            sensor, style = SENSORS[index % 4], STYLES[index // 4 % 2]
+            place = scene(sensor, style, index, seed, 4)
+            for number in FRAMES:
+                frame = simulate_frame(place, number)
+                names = sorted(frame.images)
+                turn = (index // 8 * 2 + number) % len(names)
+                for camera in dict.fromkeys((names[turn], names[(turn + 1) % len(names)])):
+                    image = prepare(frame.images[camera], SIZE)
+                    images.append((image * 255).round().byte().permute(1, 2, 0).numpy())
+                    labels.append(_resize_labels(frame.image_labels[camera]))
+                    origin.append(f"{style}/{sensor}/{place.weather.name}")
+        np.save(files[0], np.stack(images))
+        np.save(files[1], np.stack(labels))
+        files[2].write_text(json.dumps(origin))
+    return np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"), json.loads(files[2].read_text())
+
+
+def _resize_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows, columns = (
+        np.clip(np.round((np.arange(n) + 0.5) * old / n - 0.5), 0, old - 1).astype(int)
+        for n, old in zip(SIZE, labels.shape, strict=True)
+    )
+    return labels[rows[:, None], columns]
+
+
+# ---- training
+
+
+def batch(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Random pieces (B, 3, 160, 256) normalised, and the raw class under every cell of the feature map (B, 40, 64)."""
+    rows = rng.integers(len(images), size=size)
+    x = torch.from_numpy(np.stack([images[r] for r in rows])).permute(0, 3, 1, 2).float() / 255
+    y = torch.from_numpy(np.stack([labels[r] for r in rows]))[:, None].float()
+    zoom = np.exp(rng.uniform(np.log(0.65), np.log(1.45), (size, 1)))
+    half = np.array([CROP[1] / SIZE[1], CROP[0] / SIZE[0]]) * zoom * np.exp(rng.uniform(-0.12, 0.12, (size, 2)))
+    half = np.minimum(half, 1.0)
+    center = rng.uniform(half - 1, 1 - half)
+    theta = torch.zeros(size, 2, 3)
+    flip = np.where(rng.random(size) < 0.5, -1.0, 1.0)
+    theta[:, 0, 0], theta[:, 1, 1] = torch.from_numpy(half[:, 0] * flip), torch.from_numpy(half[:, 1])
+    theta[:, :, 2] = torch.from_numpy(center)
+    grid = functional.affine_grid(theta, (size, 3, *CROP), align_corners=False)
+    x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    y = functional.grid_sample(
+        y, grid[:, ::STRIDE, ::STRIDE], mode="nearest", padding_mode="border", align_corners=False
+    )
+    return normalise(_colors(x, rng)), y[:, 0].round().long()
+
+
+def _colors(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Random gamma, exposure, contrast, saturation and white balance, and grain."""
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return torch.from_numpy(np.exp(rng.uniform(np.log(low), np.log(high), (len(x), channels, 1, 1)))).float()
+
+    x = x.clamp(1e-3, 1) ** draw(0.75, 1.35) * draw(0.8, 1.25) * draw(0.93, 1.08, 3)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    gray = x.mean(1, keepdim=True)
+    x = gray + (x - gray) * draw(0.6, 1.4)
+    x = mean + (x - mean) * draw(0.75, 1.3)
+    return (x + torch.randn_like(x) * torch.from_numpy(rng.uniform(0, 0.03, (len(x), 1, 1, 1))).float()).clamp(0, 1)
+
+
+def normalise(x: Tensor) -> Tensor:
+    """[0, 1] -> what the network eats."""
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], minutes: float, size: int, lr: float, seed: int
+) -> tuple[CityNetwork, int, list[float]]:
+    """Train for ``minutes`` of wall-clock time; returns the network, the number of steps and the loss every 100 steps.
+
+    The learning rate follows the clock, so the run ends on the minute on any machine.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = CityNetwork().to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
+    counts = np.bincount(np.asarray(labels[::4, ::4, ::4]).ravel(), minlength=CLASSES) + 1000
+    weight = torch.from_numpy((counts / counts.sum()) ** -0.4).float()
+    criterion = nn.CrossEntropyLoss(weight / weight.mean())
+    start, step, recent, losses = time.monotonic(), 0, [], []
+    bar = tqdm(total=round(minutes * 60), desc="training", unit="s")
+    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
+        optimizer.param_groups[0]["lr"] = lr * min(step / 100, 1) * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
+        x, y = batch(images, labels, size, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = criterion(network.classifier(network(x)).float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step += 1
+        if step > 200:
+            average.update_parameters(network)
+        recent.append(loss.item())
+        if step % 100 == 0:
+            losses.append(round(float(np.mean(recent)), 4))
+            recent.clear()
+            bar.set_postfix(step=step, loss=losses[-1])
+        bar.n = round(done * 60 * minutes)
+        bar.refresh()
+    bar.close()
+    best = average.module if step > 400 else network
+    return best.eval(), step, losses
+
+
+# ---- evaluation
+
+
+@torch.no_grad()
+def evaluate(teacher: CityTeacher, images: NDArray[np.uint8], labels: NDArray[np.uint8], origin: list[str]) -> dict:
+    """Every fourth pixel of every picture, read as lidar points are: four taps, then the classifier."""
+    city = taxonomy.load("city-16")
+    v, u = np.mgrid[2 : SIZE[0] : 4, 2 : SIZE[1] : 4]
+    pixels = torch.from_numpy(np.stack([u.ravel(), v.ravel()], 1)).float()
+    raw = np.zeros((CLASSES, CLASSES), np.int64)
+    total = np.zeros((17, 17), np.int64)
+    parts: dict[str, NDArray[np.int64]] = {}
+    for image, label, where in tqdm(zip(images, labels, origin, strict=True), total=len(images), desc="held-out"):
+        features = teacher(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255)
+        read = sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels, SIZE, teacher.grid)
+        found, truth = teacher.classify(read).argmax(1).numpy(), label[v.ravel(), u.ravel()].astype(np.int64)
+        raw += np.bincount(truth * CLASSES + found, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+        coarse, guess = (np.minimum(city.apply(a).astype(np.int64), 16) for a in (truth, found))  # 16 = sky
+        matrix = np.bincount(coarse * 17 + guess, minlength=17**2).reshape(17, 17)
+        total += matrix
+        for part in where.split("/"):
+            parts[part] = parts.get(part, 0) + matrix
+    iou = _iou(total)
+    return {
+        "pixel_accuracy_raw": round(float(np.trace(raw) / raw.sum()), 4),
+        "pixel_accuracy_16": round(float(np.trace(total) / total.sum()), 4),
+        "miou_16": round(float(np.nanmean(iou[:16])), 4),
+        "iou": {name: round(float(v), 4) for name, v in zip((*city.classes, "sky"), iou, strict=True)},
+        "iou_raw": {str(i): round(float(v), 4) for i, v in enumerate(_iou(raw)) if np.isfinite(v)},
+        "miou_16_by_part": {name: round(float(np.nanmean(_iou(m)[:16])), 4) for name, m in sorted(parts.items())},
+        "pictures": len(images),
+    }
+
+
+def _iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    hit = np.diag(matrix).astype(float)
+    union = matrix.sum(0) + matrix.sum(1) - hit
+    return np.where(matrix.sum(1) > 0, hit / np.maximum(union, 1), np.nan)
+
+
+def _commit() -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    """Render, train, evaluate, write."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/city_teacher", help="rendered pictures")
+    parser.add_argument("--scenes", type=int, default=800)
+    parser.add_argument("--held-out", type=int, default=96, help="scenes to evaluate on")
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    train_set = pictures(args.work, "train", TRAIN_SEED, args.scenes)
+    held_out = pictures(args.work, "held-out", HELD_OUT_SEED, args.held_out)
+    network, steps, losses = train(*train_set[:2], args.minutes, args.batch, args.lr, args.seed)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in half.items()})
+    scores = evaluate(CityTeacher(network.float()).freeze(), *held_out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.contiguous() for k, t in half.items()}, args.out / "city.safetensors")
+    card = {
+        "name": "city",
+        "network": "CityNetwork, 64 features, stride 4, cell (i, j) on pixel (4 i, 4 j); weights as float16",
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "supervision": "raw class maps of rendered pictures; never real data, never a street of another seed",
+        "data": {
+            "train": {"seed": TRAIN_SEED, "scenes": args.scenes, "pictures": len(train_set[0])},
+            "held_out": {"seed": HELD_OUT_SEED, "scenes": args.held_out, "pictures": len(held_out[0])},
+            "sensors": SENSORS,
+            "styles": STYLES,
+            "size": SIZE,
+        },
+        "training": {"steps": steps, "batch": args.batch, "minutes": args.minutes, "lr": args.lr, "seed": args.seed},
+        "losses": losses[:: max(len(losses) // 20, 1)],
+        "held_out": scores,
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+    (args.out / "city.card.json").write_text(json.dumps(card, indent=1) + "\n")
+    print(json.dumps(scores, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The city teacher: a small convolutional network trained on pictures of the synthetic city, shipped with the package.
+
+It is there so that the demo and the tests need no download. ``benchmarks/train_city_teacher.py`` makes its weights from
+rendered pictures and their class maps; the card beside the weights says from which and how well it reads new streets.
+It knows the synthetic city and nothing else: on real pictures it is useless.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lidistill.errors import InputError
+from lidistill.teachers.teacher import Teacher
+
+DIM = 64
+STRIDE = 4
+CLASSES = 37
+"""Raw classes of the taxonomy ``city-16``; 0 is the sky."""
+
+MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
+
+
+def _step(inputs: int, outputs: int, stride: int = 1, spread: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, spread, dilation=spread, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions, ``spread`` pixels between their taps, added to their input."""
+
+    def __init__(self, width: int, spread: int = 1) -> None:
+        super().__init__()
+        self.first = _step(width, width, spread=spread)
+        self.second = nn.Conv2d(width, width, 3, padding=spread, dilation=spread, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape."""
+        return functional.relu(x + self.norm(self.second(self.first(x))))
+
+
+def double(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, 2 h, 2 w): cell i of the input lies on cell 2 i of the output, others are interpolated.
+
+    A common bilinear up-sampling by two would move the map by half a cell against the strided convolutions.
+    """
+    rows, columns = x.shape[-2:]
+    fine = functional.interpolate(x, (2 * rows - 1, 2 * columns - 1), mode="bilinear", align_corners=True)
+    return functional.pad(fine, (0, 1, 0, 1), mode="replicate")
+
+
+class CityNetwork(nn.Module):
+    """Encoder to 1/16, decoder to 1/4. Cell (i, j) of the output is centred on pixel (4 i, 4 j)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(_step(3, 32, 2), _step(32, 64, 2), Residual(64))
+        self.eighth = nn.Sequential(_step(64, 96, 2), Residual(96), Residual(96, 2))
+        self.sixteenth = nn.Sequential(_step(96, 128, 2), Residual(128), Residual(128, 2), Residual(128, 4))
+        self.to_eighth = nn.Conv2d(128, 96, 1)
+        self.join_eighth = Residual(96)
+        self.to_quarter = nn.Conv2d(96, 64, 1)
+        self.join_quarter = Residual(64)
+        # no rectifier after this norm: features of both signs are what cosine similarity wants
+        self.last = nn.Sequential(nn.Conv2d(64, DIM, 3, padding=1, bias=False), nn.BatchNorm2d(DIM))
+        self.classifier = nn.Conv2d(DIM, CLASSES, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, H, W) -> features before the classifier (B, 64, H / 4, W / 4)."""
+        quarter = self.quarter(images)
+        eighth = self.eighth(quarter)
+        deep = double(self.to_eighth(self.sixteenth(eighth)))
+        deep = double(self.to_quarter(self.join_eighth(eighth + deep[..., : eighth.shape[2], : eighth.shape[3]])))
+        out: Tensor = self.last(self.join_quarter(quarter + deep[..., : quarter.shape[2], : quarter.shape[3]]))
+        return out
+
+
+class CityTeacher(Teacher):
+    """``CityNetwork`` as a teacher: 64 features, stride 4, grid ``origin``."""
+
+    def __init__(self, network: CityNetwork) -> None:
+        super().__init__(name="city", dim=DIM, stride=STRIDE, grid="origin", mean=MEAN, std=STD)
+        self.network = network
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Normalised pictures -> features before the classifier."""
+        out: Tensor = self.network(images)
+        return out
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (..., 64) -> scores of the raw classes (..., 37) of ``city-16``, 0 = sky."""
+        layer = self.network.classifier
+        assert layer.bias is not None
+        return functional.linear(features, layer.weight.flatten(1), layer.bias)
+
+
+def load_city() -> CityTeacher:
+    """The trained city teacher. Raises ``InputError`` when the installation lacks its weights."""
+    from safetensors.torch import load
+
+    file = resources.files("lidistill.teachers") / "weights" / "city.safetensors"
+    try:
+        state = load(file.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{file}: the weights of the city teacher are missing; reinstall lidistill, or make them with "
+            f"benchmarks/train_city_teacher.py"
+        ) from error
+    network = CityNetwork()
+    network.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    )
+    teacher = CityTeacher(network)
+    teacher.freeze()
+    return teacher

@@ -1,0 +1,167 @@
+"""Teachers from transformers: any vision encoder of a known family, by hub name or local folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidistill.errors import InputError, nearest
+from lidistill.teachers.catalog import CATALOG, Entry
+from lidistill.teachers.config import TeacherConfig
+from lidistill.teachers.families import ALIASES, FAMILIES, Family, set_up
+from lidistill.teachers.positions import Stretch
+from lidistill.teachers.resnet import dilate, read_resnet50
+from lidistill.teachers.teacher import Grid, Teacher
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+
+
+class HubTeacher(Teacher):
+    """A transformers encoder. Patch encoders state the grid ``corners``, as published; ResNets ``origin``."""
+
+    def __init__(self, name: str, model: Any, family: Family, layer: str, stride: int, colors: Statistics) -> None:
+        grid: Grid = "origin" if family is FAMILIES["resnet"] else "corners"
+        super().__init__(name=name, dim=0, stride=stride, grid=grid, mean=colors[0], std=colors[1])
+        self.model, self.family, self.layer = model, family, layer
+        self.freeze()
+        self.dim = self(torch.zeros(1, 3, 2 * stride, 2 * stride)).shape[1]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Normalised pictures -> the tokens of the chosen layer as a map."""
+        return self.family.read(self.model, images, self.layer)
+
+
+def load_hub(config: TeacherConfig, where: str, entry: Entry | None) -> HubTeacher:
+    """Load the encoder at ``where``, a hub name or a folder; ``entry`` if it was asked for by a short name.
+
+    Raises ``InputError`` when transformers is missing, when nothing can be loaded from there, when the family is not
+    known, and for a layer or a treatment of positions that the family does not have.
+    """
+    transformers = _transformers(config.name)
+    hint = _hint(config.name)
+    settings = _guarded(lambda: transformers.AutoConfig.from_pretrained(where), config.name, hint)
+    kind = ALIASES.get(settings.model_type, settings.model_type)
+    if kind not in FAMILIES:
+        raise InputError(
+            f"teacher {config.name}: encoders of type {settings.model_type!r} are not known, only "
+            f"{', '.join(FAMILIES)}; export the network with torch.export and give the .pt2 file instead"
+        )
+    family = FAMILIES[kind]
+    layer = _layer(config, family, entry)
+    model = _load_weights(getattr(transformers, family.model), where, family, layer, config.name, hint)
+    set_up(model, family, layer, _stretch(config, family, kind))
+    stride = dilate(model) if kind == "resnet" else int(getattr(settings, "vision_config", settings).patch_size)
+    return HubTeacher(config.name, model, family, layer, stride, _colors(where, family))
+
+
+def load_resnet_file(config: TeacherConfig, path: Path) -> HubTeacher:
+    """Load a ResNet-50 saved under torchvision's names (the published files of MoCo, DINO, SwAV)."""
+    transformers = _transformers(config.name)
+    family = FAMILIES["resnet"]
+    layer = _layer(config, family, None)
+    state = read_resnet50(path)
+    with torch.device("meta"):
+        model = transformers.ResNetModel(transformers.ResNetConfig())
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:160]
+        raise InputError(
+            f"{path}: the weights are not those of a ResNet-50 with torchvision's names ({first})"
+        ) from error
+    return HubTeacher(config.name, model.float(), family, layer, dilate(model), family.colors)
+
+
+def _transformers(name: str) -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"teacher {name}: the package transformers is not installed; install it with: "
+            f"pip install 'lidistill[teachers]'"
+        ) from error
+    return transformers
+
+
+def _hint(name: str) -> str:
+    if Path(name).is_dir():
+        return "the folder must hold what save_pretrained writes (config.json, model.safetensors)"
+    near = "" if name in CATALOG else nearest(name, CATALOG)
+    return f"the hub must be reachable (or the weights in its cache), or give a local folder{near}"
+
+
+def _guarded(load: Any, name: str, hint: str) -> Any:
+    """Run ``load``; whatever the library raises becomes one sentence."""
+    try:
+        return load()
+    except InputError:
+        raise
+    except Exception as error:  # OSError, ValueError, KeyError, and errors of safetensors, httpx and the hub client
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"teacher {name}: cannot be loaded ({said[0][:160]}); {hint}") from error
+
+
+def _load_weights(cls: Any, where: str, family: Family, layer: str, name: str, hint: str) -> Any:
+    options = {"output_loading_info": True, "dtype": torch.float32, **dict(family.options)}
+    model, info = _guarded(lambda: cls.from_pretrained(where, **options), name, hint)
+    needless = () if layer == "value" else ("visual_projection",)
+    missing = [key for key in info["missing_keys"] if not key.startswith(needless) or not needless]
+    if missing or info["mismatched_keys"]:
+        wrong = missing or [key for key, *_ in info["mismatched_keys"]]
+        raise InputError(
+            f"teacher {name}: the weights at {where} lack or misfit {len(wrong)} parameters of {cls.__name__} (first: "
+            f"{sorted(wrong)[0]}), so the teacher would be partly random; {hint}"
+        )
+    return model
+
+
+def _layer(config: TeacherConfig, family: Family, entry: Entry | None) -> str:
+    if config.layer == "auto":
+        return "value" if entry is not None and entry.value else family.layers[0]
+    if config.layer not in family.layers:
+        raise InputError(
+            f"teacher {config.name}: layer {config.layer!r} does not exist here, choose from {', '.join(family.layers)}"
+        )
+    return config.layer
+
+
+def _stretch(config: TeacherConfig, family: Family, kind: str) -> Stretch | None:
+    if config.positions == "auto":
+        return family.stretch
+    if family.stretch is None:
+        raise InputError(
+            f"teacher {config.name}: positions = {config.positions!r} does not apply to encoders of type {kind}, "
+            f"which have no learned table of positions to choose for; leave it at auto"
+        )
+    return config.positions
+
+
+def _colors(where: str, family: Family) -> Statistics:
+    """Mean and std of the training pictures: from preprocessor_config.json if there, else the family's."""
+    from transformers.utils import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(where, "preprocessor_config.json", **quiet)
+    if found is None:
+        return family.colors
+    try:
+        values = json.loads(Path(found).read_text())
+        mean, std = values.get("image_mean"), values.get("image_std")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{found}: expected JSON with image_mean and image_std ({error}); repair or delete it"
+        ) from error
+    if mean is None or std is None:
+        return family.colors
+    if not (_three_numbers(mean) and _three_numbers(std) and min(std) > 0):
+        raise InputError(f"{found}: image_mean and image_std must be three numbers each, found {mean} and {std}")
+    return mean, std
+
+
+def _three_numbers(values: Any) -> bool:
+    return isinstance(values, list) and len(values) == 3 and all(isinstance(v, int | float) for v in values)

@@ -1,0 +1,133 @@
+"""Teachers as programs: any network of the user's, exported once with ``torch.export`` into a ``.pt2`` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from lidistill.errors import InputError, nearest
+from lidistill.teachers.colors import Channels, ColorStatistics
+from lidistill.teachers.teacher import Grid, Teacher
+
+
+class Colors(BaseModel):
+    """Statistics of the training pictures, RGB in [0, 255]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: Channels
+    std: Channels
+
+
+class Sidecar(BaseModel):
+    """What ``NAME.yaml`` beside ``NAME.pt2`` may say; every key has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: int | None = Field(None, gt=0)
+    """Pixels per cell; None = found by trying a picture."""
+    grid: Grid = "centers"
+    """Where the cells lie: see ``sampling.sample``."""
+    mean: Channels = (0.0, 0.0, 0.0)
+    """Subtracted from the channels R, G, B in [0, 1] before the program; the default leaves them alone."""
+    std: Channels = (1.0, 1.0, 1.0)
+    """They are then divided by this."""
+    colors: Colors | None = None
+    """Colours the network was trained on; when given, a source's colours are matched to them."""
+    classes: tuple[str, ...] | None = None
+    """Names of the channels of the second output, if the program gives one."""
+
+
+class ProgramTeacher(Teacher):
+    """A ``.pt2`` program: pictures (B, 3, H, W) in [0, 1] -> (B, D, h, w), or a tuple whose first is that.
+
+    ``classes`` names the channels of the second output.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        said = read_sidecar(path)
+        module, precision = _load(path)
+        super().__init__(name=path.stem, dim=0, stride=1, grid=said.grid, mean=said.mean, std=said.std)
+        self.program, self.path, self.classes = module, path, said.classes
+        self.requires_grad_(False)
+        self._precision = precision
+        if said.colors is not None:
+            self.color_statistics = ColorStatistics(said.colors.mean, said.colors.std)
+        self.dim, self.stride = self._probe(size, said.stride)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Run the program; the first output is the feature map."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All outputs of the program for normalised pictures (B, 3, H, W)."""
+        found = self.program(images.to(self._precision))
+        return tuple(found) if isinstance(found, tuple | list) else (found,)
+
+    def train(self, mode: bool = True) -> ProgramTeacher:
+        """Nothing to do: an exported program has no modes and refuses to be asked for one."""
+        return self
+
+    def _probe(self, size: tuple[int, int], stride: int | None) -> tuple[int, int]:
+        """Features and stride, by running one grey picture of the size that will be used."""
+        try:
+            with torch.no_grad():
+                features = self.outputs(torch.full((1, 3, *size), 0.5))[0]
+        except Exception as error:  # whatever the program raises
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise InputError(
+                f"{self.path}: the program fails on a picture (1, 3, {size[0]}, {size[1]}) ({said}); export it with "
+                f"dynamic batch, height and width, or set the teacher's image_size to the size it was exported for"
+            ) from error
+        if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1:
+            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise InputError(f"{self.path}: the (first) output must be a feature map (B, D, h, w), found {found}")
+        rows, columns = features.shape[2:]
+        steps = {round(size[0] / rows), round(size[1] / columns)}
+        step = stride or max(steps)
+        if (rows * step, columns * step) != size:
+            raise InputError(
+                f"{self.path}: a picture of {size[0]} x {size[1]} gives a map of {rows} x {columns}, which is no whole "
+                f"stride{f' of {stride}' if stride else ''}; choose an image_size that the network's stride divides"
+            )
+        return features.shape[1], step
+
+
+def _load(path: Path) -> tuple[Any, torch.dtype]:
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the program does not exist; write one with torch.export.save(torch.export.export(...))"
+        )
+    try:
+        exported = torch.export.load(path)
+        module = exported.module()
+    except Exception as error:  # zip, version and schema errors have no common type
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(
+            f"{path}: not a program that torch {torch.__version__} can load ({said}); export it anew"
+        ) from error
+    weights = [p for p in exported.state_dict.values() if p.is_floating_point()]
+    return module, weights[0].dtype if weights else torch.float32
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """What ``NAME.yaml`` beside the program says; the defaults when there is none. ``InputError`` for unknown keys."""
+    beside = path.with_suffix(".yaml")
+    if not beside.is_file():
+        return Sidecar.model_validate({})
+    try:
+        values = yaml.safe_load(beside.read_text()) or {}
+        return Sidecar.model_validate(values)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{beside}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise InputError(f"{beside}: unknown key {key!r}{nearest(key, Sidecar.model_fields)}") from None
+        raise InputError(f"{beside}: {key or 'file'}: {fault['msg'].lower()}, found {fault['input']!r}") from None
