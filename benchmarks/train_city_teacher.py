@@ -42,31 +42,40 @@ FRAMES = (0, 3)
 
 
 def pictures(folder: Path, name: str, seed: int, scenes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
-    """Pictures (N, 224, 448, 3), their raw classes (N, 224, 448) and ``style/sensor/weather`` of each; kept in ``folder``.
+    """Pictures (N, 224, 448, 3), raw classes (N, 224, 448) and ``style/sensor/weather`` of each; kept in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images, labels, origin = [], [], []
+    for index in tqdm(range(scenes), desc=f"{name} pictures", unit="scene"):
+        file = folder / f"{name}-{seed}-{index:04d}.npz"
+        if not file.is_file():
+            _render(file, seed, index)
+        with np.load(file) as made:
+            images.append(made["images"])
+            labels.append(made["labels"])
+            origin += [str(made["origin"])] * len(images[-1])
+    return np.concatenate(images), np.concatenate(labels), origin
 
-    Scene i is driven by rig i mod 4 in the style (i div 4) mod 2; a rig with six cameras gives two of them per frame,
-    so that no rig outweighs the others by its number of cameras.
+
+def _render(file: Path, seed: int, index: int) -> None:
+    """Scene ``index``: rig ``index`` mod 4 drives in the style (``index`` div 4) mod 2; two frames.
+
+    A rig with six cameras gives two of them per frame, so that no rig outweighs the others by its number of cameras.
     """
-    files = [folder / f"{name}-{seed}-{scenes}-{part}" for part in ("images.npy", "labels.npy", "origin.json")]
-    if not files[2].is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        images, labels, origin = [], [], []
-        for index in tqdm(range(scenes), desc=f"{name} pictures", unit="scene"):
-            sensor, style = SENSORS[index % 4], STYLES[index // 4 % 2]
-            place = scene(sensor, style, index, seed, 4)
-            for number in FRAMES:
-                frame = simulate_frame(place, number)
-                names = sorted(frame.images)
-                turn = (index // 8 * 2 + number) % len(names)
-                for camera in dict.fromkeys((names[turn], names[(turn + 1) % len(names)])):
-                    image = prepare(frame.images[camera], SIZE)
-                    images.append((image * 255).round().byte().permute(1, 2, 0).numpy())
-                    labels.append(_resize_labels(frame.image_labels[camera]))
-                    origin.append(f"{style}/{sensor}/{place.weather.name}")
-        np.save(files[0], np.stack(images))
-        np.save(files[1], np.stack(labels))
-        files[2].write_text(json.dumps(origin))
-    return np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"), json.loads(files[2].read_text())
+    sensor, style = SENSORS[index % 4], STYLES[index // 4 % 2]
+    place = scene(sensor, style, index, seed, 4)
+    images, labels = [], []
+    for number in FRAMES:
+        frame = simulate_frame(place, number)
+        names = sorted(frame.images)
+        turn = (index // 8 * 2 + number) % len(names)
+        for camera in dict.fromkeys((names[turn], names[(turn + 1) % len(names)])):
+            image = prepare(frame.images[camera], SIZE)
+            images.append((image * 255).round().byte().permute(1, 2, 0).numpy())
+            labels.append(_resize_labels(frame.image_labels[camera]))
+    part = file.with_suffix(".part.npz")
+    origin = f"{style}/{sensor}/{place.weather.name}"
+    np.savez(part, images=np.stack(images), labels=np.stack(labels), origin=origin)
+    part.replace(file)
 
 
 def _resize_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

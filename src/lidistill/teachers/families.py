@@ -23,8 +23,8 @@ Reader = Callable[[Any, Tensor, str], Tensor]
 class Family:
     """``model``: transformers class; ``read`` runs it; ``colors``: mean and std of its training pictures, used when the
     folder has no preprocessor_config.json; ``norm``: attribute of the final norm, if the model applies it by itself;
-    ``stretch``: published treatment of learned positions, None = they cannot be chosen here; ``options``: for
-    ``from_pretrained``; ``layers``: what can be asked for, the default first.
+    ``stretch``: published treatment of learned positions, None = they cannot be chosen here; ``settings`` of its
+    configuration and ``options`` of its class that are needed; ``layers``: what can be asked for, the default first.
     """
 
     model: str
@@ -32,6 +32,7 @@ class Family:
     colors: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     norm: str | None = None
     stretch: Stretch | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
     layers: tuple[str, ...] = ("pre-norm", "post-norm")
 
@@ -115,7 +116,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2_with_registers": replace(_VIT, model="Dinov2WithRegistersModel", stretch="antialias"),
     "dinov3_vit": replace(_VIT, model="DINOv3ViTModel", norm="norm", stretch=None),
     "vit": replace(_VIT, model="ViTModel", options=(("add_pooling_layer", False),)),
-    "vit_mae": replace(_VIT, model="ViTMAEModel", read=_read_mae, stretch="exact", options=(("mask_ratio", 0.0),)),
+    "vit_mae": replace(_VIT, model="ViTMAEModel", read=_read_mae, stretch="exact", settings=(("mask_ratio", 0.0),)),
     "clip": Family(
         "CLIPVisionModelWithProjection", _read_clip, CLIP, stretch="exact", layers=("pre-norm", "post-norm", "value")
     ),

@@ -53,9 +53,12 @@ def load_hub(config: TeacherConfig, where: str, entry: Entry | None) -> HubTeach
         )
     family = FAMILIES[kind]
     layer = _layer(config, family, entry)
-    model = _load_weights(getattr(transformers, family.model), where, family, layer, config.name, hint)
+    vision = _vision(settings)
+    vision.update(dict(family.settings))
+    options = {"config": vision, **dict(family.options)}
+    model = _load_weights(getattr(transformers, family.model), where, options, layer, config.name, hint)
     set_up(model, family, layer, _stretch(config, family, kind))
-    stride = dilate(model) if kind == "resnet" else int(getattr(settings, "vision_config", settings).patch_size)
+    stride = dilate(model) if kind == "resnet" else int(vision.patch_size)
     return HubTeacher(config.name, model, family, layer, stride, _colors(where, family))
 
 
@@ -91,7 +94,8 @@ def _transformers(name: str) -> Any:
 def _hint(name: str) -> str:
     if Path(name).is_dir():
         return "the folder must hold what save_pretrained writes (config.json, model.safetensors)"
-    near = "" if name in CATALOG else nearest(name, CATALOG)
+    near = nearest(name, CATALOG)
+    near = near if name not in CATALOG and "did you mean" in near else ""
     return f"the hub must be reachable (or the weights in its cache), or give a local folder{near}"
 
 
@@ -106,16 +110,33 @@ def _guarded(load: Any, name: str, hint: str) -> Any:
         raise InputError(f"teacher {name}: cannot be loaded ({said[0][:160]}); {hint}") from error
 
 
-def _load_weights(cls: Any, where: str, family: Family, layer: str, name: str, hint: str) -> Any:
-    options = {"output_loading_info": True, "dtype": torch.float32, **dict(family.options)}
-    model, info = _guarded(lambda: cls.from_pretrained(where, **options), name, hint)
-    needless = () if layer == "value" else ("visual_projection",)
-    missing = [key for key in info["missing_keys"] if not key.startswith(needless) or not needless]
-    if missing or info["mismatched_keys"]:
-        wrong = missing or [key for key, *_ in info["mismatched_keys"]]
+def _vision(settings: Any) -> Any:
+    """Configuration of the vision part of a text-and-image model, or of the model itself."""
+    vision = getattr(settings, "vision_config", settings)
+    if vision is not settings and hasattr(settings, "projection_dim"):
+        vision.projection_dim = settings.projection_dim  # the whole model's counts; the part's may be a default
+    return vision
+
+
+def _load_weights(cls: Any, where: str, options: dict[str, Any], layer: str, name: str, hint: str) -> Any:
+    from transformers.utils import logging
+
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report lists every weight of the text part as unexpected
+    try:
+        model, info = _guarded(
+            lambda: cls.from_pretrained(where, output_loading_info=True, dtype=torch.float32, **options), name, hint
+        )
+    finally:
+        logging.set_verbosity(loud)
+    unused = () if layer == "value" else ("visual_projection.weight",)
+    wrong = sorted(
+        key for key in {*info["missing_keys"], *(k for k, *_ in info["mismatched_keys"])} if key not in unused
+    )
+    if wrong:
         raise InputError(
             f"teacher {name}: the weights at {where} lack or misfit {len(wrong)} parameters of {cls.__name__} (first: "
-            f"{sorted(wrong)[0]}), so the teacher would be partly random; {hint}"
+            f"{wrong[0]}), so the teacher would be partly random; {hint}"
         )
     return model
 

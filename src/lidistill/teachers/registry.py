@@ -78,10 +78,9 @@ def _open_encoder(config: TeacherConfig, path: Path) -> Teacher:
     if path.is_dir():
         return load_hub(config, str(path), None)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):  # no hub name: a short name or a path gone wrong
-        kind = "the path does not exist" if "/" in name else "there is no such teacher"
-        raise InputError(
-            f"teacher {name}: {kind}{nearest(name, teacher_names())} (or give a hub name, a folder or a .pt2 file)"
-        )
+        if "/" in name:
+            raise InputError(f"teacher {name}: the path does not exist; give a folder, a .pt2 or .pth file, or a name")
+        raise InputError(f"there is no teacher {name!r}{nearest(name, teacher_names())} (or give a hub name or a path)")
     return load_hub(config, name, None)
 
 
