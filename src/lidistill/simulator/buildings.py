@@ -16,7 +16,7 @@ PUNCHED, RIBBON, CURTAIN, BLIND = range(4)
 
 @dataclass(eq=False)
 class Surfaces:
-    """Rows of textured walls: ``origin`` (3,), ``axis`` (2,) horizontal unit vector, ``shape`` (12,), ``colors`` (4, 3).
+    """Rows of textured walls: ``origin`` (3,), ``axis`` (2,) horizontal unit, ``shape`` (12,), ``colors`` (4, 3).
 
     shape = length, height, style, floor height, ground floor height, window pitch, window width share, sill share,
     lintel share, shop (0/1), shutters (0/1), random number. colors = wall, trim, base, accent.
@@ -72,7 +72,7 @@ def _walls(
 
 def _place(outline: NDArray[np.float64], at: ArrayLike, heading: float) -> NDArray[np.float64]:
     c, s = np.cos(heading), np.sin(heading)
-    return outline @ np.array([[c, s], [-s, c]]) + np.asarray(at, float)[:2]
+    return np.asarray(outline @ np.array([[c, s], [-s, c]]) + np.asarray(at, float)[:2])
 
 
 def high_rise(
@@ -83,8 +83,9 @@ def high_rise(
     floor = rng.uniform(3.0, 3.6)
     height = floor * int(rng.integers(4, 13)) + 1.5
     style = int(rng.choice([PUNCHED, PUNCHED, RIBBON, CURTAIN]))
-    shape = (style, floor, rng.uniform(3.8, 4.6), rng.uniform(2.2, 4.0), rng.uniform(0.45, 0.7), rng.uniform(0.22, 0.32),
-             rng.uniform(0.80, 0.9), float(rng.random() < 0.75), 0.0, rng.random())  # fmt: skip
+    shape = (style, floor, rng.uniform(3.8, 4.6), rng.uniform(2.2, 4.0), rng.uniform(0.45, 0.7),
+             rng.uniform(0.22, 0.32), rng.uniform(0.80, 0.9), float(rng.random() < 0.75), 0.0,
+             rng.random())  # fmt: skip
     wall = TOWER[rng.integers(len(TOWER))] * rng.uniform(0.85, 1.2)
     colors = np.array([wall, wall * rng.uniform(0.55, 1.3), wall * 0.6, rng.uniform(0.05, 0.6, 3)])
     body = Builder("building")
@@ -105,12 +106,12 @@ def high_rise(
 
 
 def _balconies(
-    body: Builder, rng: np.random.Generator, at: ArrayLike, heading: float, length: float, shape: ArrayLike, height: float,
-    color: NDArray[np.float64],
+    body: Builder, rng: np.random.Generator, at: ArrayLike, heading: float, length: float, shape: ArrayLike,
+    height: float, color: NDArray[np.float64],
 ) -> None:  # fmt: skip
     x, y, z = np.asarray(at, float)
     _, floor, ground_floor, pitch = np.asarray(shape, float)[:4]
-    columns = max(int(round(length / pitch)), 1)
+    columns = max(round(length / pitch), 1)
     cell = length / columns
     unit = Builder("building")
     unit.add(box((cell * 0.85, 1.1, 0.15), (0, -0.55, 0)), "concrete", (0.5, 0.5, 0.5))
@@ -129,7 +130,7 @@ def _balconies(
 def house(
     surfaces: Surfaces, rng: np.random.Generator, at: ArrayLike, heading: float, length: float, depth: float
 ) -> Mesh:
-    """An old house with a pitched roof, chimney and, at times, dormers; the front runs through ``at`` along ``heading``."""
+    """An old house with a pitched roof, chimney and, at times, dormers; placed like ``high_rise``."""
     x, y, z = np.asarray(at, float)
     floor = rng.uniform(2.7, 3.2)
     levels = int(rng.integers(2, 4))

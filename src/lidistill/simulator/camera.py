@@ -1,15 +1,22 @@
-"""Pictures: rays through pixel centers, sun, shadows, sky light, reflections, haze, tone curve and sensor noise."""
+"""Pictures: rays through pixel centers, sun, shadows, sky light, reflections, haze, film curve and sensor noise."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.simulator.materials import MATERIAL, material_column
+from lidistill.simulator.sensors import Camera
 from lidistill.simulator.textures import F32, noise_table
 from lidistill.simulator.weather import Weather
 from lidistill.simulator.world import Moment
 
+SMOOTHED = 0.12
+"""At most this share of the pixels, those on the strongest edges, is drawn from several rays."""
+
+_OFFSETS = ((0.33, -0.17), (-0.25, 0.3))
 
 
 def _film(value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -21,36 +28,64 @@ _STEPS, _TOP = 16384, 4.0
 _CURVE = (255 * np.clip(_film(np.linspace(0, _TOP, _STEPS)), 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
-def pixel_rays(intrinsics: NDArray[np.float64], height: int, width: int) -> F32:
-    """Unit vectors (height * width, 3) through the pixels, camera frame; pixel (u, v) is centered on (u, v)."""
-    v, u = np.mgrid[0:height, 0:width].astype(np.float64)
-    rays = np.stack([u.ravel(), v.ravel(), np.ones(height * width)], 1) @ np.linalg.inv(intrinsics).T
-    return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+@lru_cache(maxsize=64)
+def pixel_rays(camera: Camera, right: float = 0.0, down: float = 0.0) -> F32:
+    """Unit vectors (height * width, 3) in the camera frame through the pixels, moved by (right, down) pixels.
+
+    Pixel (u, v) is centered on whole numbers.
+    """
+    v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float64)
+    pixels = np.stack([u.ravel() + right, v.ravel() + down, np.ones(u.size)], 1)
+    rays = pixels @ np.linalg.inv(camera.intrinsics()).T
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), np.float32)
 
 
 def draw(
-    moment: Moment,
-    weather: Weather,
-    intrinsics: NDArray[np.float64],
-    size: tuple[int, int],
-    to_world: NDArray[np.float64],
-    rng: np.random.Generator,
+    moment: Moment, weather: Weather, camera: Camera, to_world: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A picture (H, W, 3) uint8 and the raw class of every pixel (H, W) uint8, 0 = sky; ``to_world`` = camera -> world."""
-    height, width = size
-    rotation, origin = to_world[:3, :3].astype(np.float32), to_world[:3, 3].astype(np.float32)
-    directions = pixel_rays(intrinsics, height, width) @ rotation.T
+    """A picture (H, W, 3) uint8 and the raw class of every pixel (H, W) uint8, 0 = sky; ``to_world`` = camera -> world.
+
+    The class is that of the ray through the pixel's center, also where edges are smoothed.
+    """
+    turn, origin = to_world[:3, :3].T.astype(np.float32), to_world[:3, 3].astype(np.float32)
+    light, label = _light(moment, weather, origin, pixel_rays(camera) @ turn)
+    rows = _edges(light.reshape(camera.height, camera.width, 3))
+    total = light[rows]
+    for right, down in _OFFSETS:
+        total = total + _light(moment, weather, origin, pixel_rays(camera, right, down)[rows] @ turn)[0]
+    light[rows] = total / np.float32(1 + len(_OFFSETS))
+    image = _develop(light.reshape(camera.height, camera.width, 3), weather, rng)
+    return image, label.reshape(camera.height, camera.width)
+
+
+def _edges(light: F32) -> NDArray[np.intp]:
+    """Pixels that differ most from a neighbour, as flat rows."""
+    gray = np.minimum(light[..., 1], 1)
+    contrast = np.zeros_like(gray)
+    for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+        step = np.abs(gray[a] - gray[b])
+        contrast[a] = np.maximum(contrast[a], step)
+        contrast[b] = np.maximum(contrast[b], step)
+    flat = contrast.ravel()
+    limit = max(float(np.partition(flat, int(len(flat) * (1 - SMOOTHED)))[int(len(flat) * (1 - SMOOTHED))]), 0.02)
+    return np.flatnonzero(flat > limit)
+
+
+def _light(moment: Moment, weather: Weather, origin: F32, directions: F32) -> tuple[F32, NDArray[np.uint8]]:
+    """What comes in along each ray: linear light (N, 3) and raw class (N,), 0 = sky."""
     hits = moment.cast(origin, directions)
-    solid = np.flatnonzero(hits.face >= 0)
     light = np.empty((len(directions), 3), np.float32)
     label = np.zeros(len(directions), np.uint8)
-    sky = np.flatnonzero(hits.face < 0)
-    light[sky] = weather.sky(directions[sky])
-    seen, distance = directions[solid], hits.distance[solid]
-    light[solid], label[solid] = _shade(moment, weather, hits.face[solid], origin + seen * distance[:, None], seen)
-    clear = np.exp(-np.float32(weather.haze) * distance)[:, None]
-    light[solid] = light[solid] * clear + weather.horizon * (1 - clear)
-    return _develop(light.reshape(height, width, 3), weather, rng), label.reshape(height, width)
+    void = hits.face < 0
+    light[void] = weather.sky(directions[void])
+    solid = np.flatnonzero(~void)
+    seen, distance = directions[solid], hits.distance[solid, None]
+    color, label[solid] = _shade(moment, weather, hits.face[solid], origin + seen * distance, seen)
+    clear = np.exp(distance * np.float32(-weather.haze))
+    color *= clear
+    color += weather.horizon * (1 - clear)
+    light[solid] = color
+    return light, label
 
 
 def _shade(
@@ -59,45 +94,49 @@ def _shade(
     look = moment.look(face, points)
     normal = moment.normals[face]
     facing = np.einsum("ij,ij->i", normal, seen)
-    normal = np.where((facing > 0)[:, None], -normal, normal)
+    normal *= -np.sign(facing)[:, None]
     up = normal[:, 2]
-    start = points + normal * np.float32(0.02)
     ambient = weather.zenith * np.float32(0.6) + weather.horizon * np.float32(0.32)
     bounce = ambient * np.float32(0.35) + weather.sunlight * np.float32(0.12)
-    half = (0.5 + 0.5 * up)[:, None]
-    light = ambient * half + bounce * (1 - half)
+    light = (0.5 + 0.5 * up)[:, None] * (ambient - bounce) + bounce
     if weather.sunlight.max() > 0.2:
-        lit = np.maximum(normal @ weather.sun, 0)
+        lit = normal @ weather.sun
         rows = np.flatnonzero(lit > 0)
-        toward = np.ascontiguousarray(np.broadcast_to(weather.sun, (len(rows), 3)))
-        lit[rows[moment.blocked(start[rows], toward)]] = 0
-        light += lit[:, None] * weather.sunlight
+        rows = rows[~_blocked(moment, points, normal, rows, weather.sun)]
+        light[rows] += lit[rows, None] * weather.sunlight
     else:  # no sun: what has a roof over it gets less sky
         rows = np.flatnonzero(up > -0.2)
-        toward = np.ascontiguousarray(np.broadcast_to(np.array([0.12, 0.08, 0.99], np.float32), (len(rows), 3)))
-        light[rows[moment.blocked(start[rows], toward)]] *= np.float32(0.62)
-    color = look.color * light
+        rows = rows[_blocked(moment, points, normal, rows, np.array([0.12, 0.08, 0.99], np.float32))]
+        light[rows] *= np.float32(0.62)
+    light *= look.color
     gloss = material_column("gloss")
     gloss[MATERIAL["asphalt"]] += 0.5 * weather.wet
-    shine = gloss[look.material]
-    rows = np.flatnonzero(shine > 0.1)
+    rows = np.flatnonzero((gloss > 0.1)[look.material])
     cosine = np.abs(facing[rows])
     mirror = seen[rows] + 2 * cosine[:, None] * normal[rows]
-    share = shine[rows] * (np.float32(0.14) + np.float32(0.86) * (1 - cosine) ** 4)
+    share = gloss[look.material[rows]] * (np.float32(0.14) + np.float32(0.86) * (1 - cosine) ** 4)
     open_sky = np.clip(mirror[:, 2] * 4 - 0.4, 0.15, 1)[:, None]
-    color[rows] += share[:, None] * (weather.sky(mirror) * open_sky - color[rows])
+    light[rows] += share[:, None] * (weather.sky(mirror) * open_sky - light[rows])
     if weather.dark > 0:
         lamp = (look.material == MATERIAL["lamp"]) * np.float32(1.2) + look.glow
-        color += lamp[:, None] * np.array((0.34, 0.26, 0.15), np.float32) * np.float32(weather.dark)
-    return color, look.label
+        light += lamp[:, None] * np.array((0.34, 0.26, 0.15), np.float32) * np.float32(weather.dark)
+    return light, look.label
+
+
+def _blocked(moment: Moment, points: F32, normal: F32, rows: NDArray[np.intp], toward: F32) -> NDArray[np.bool_]:
+    """Whether something stands between each of ``rows`` and the light."""
+    start = points[rows] + normal[rows] * np.float32(0.02)
+    return moment.blocked(start, np.ascontiguousarray(np.broadcast_to(toward, start.shape)))
 
 
 def _develop(light: F32, weather: Weather, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Exposure, a soft shoulder, grain, gamma."""
+    """Exposure, grain, film curve and gamma."""
     height, width, _ = light.shape
-    value = light * np.float32(weather.exposure)
     shift = rng.integers(0, 512, 2)
     rows, columns = (np.arange(height) * 7 + shift[0]) & 511, (np.arange(width) * 11 + shift[1]) & 511
     grain = noise_table()[rows[:, None], columns][..., None] * np.float32(0.008)
-    value = value * (1 + grain) + grain * np.float32(0.1)
-    return _CURVE[np.clip(value * np.float32((_STEPS - 1) / _TOP), 0, _STEPS - 1).astype(np.int16)]
+    value = light * np.float32(weather.exposure)
+    value *= 1 + grain
+    value += grain * np.float32(0.1)
+    value *= np.float32((_STEPS - 1) / _TOP)
+    return np.asarray(_CURVE[np.clip(value, 0, _STEPS - 1).astype(np.int16)])

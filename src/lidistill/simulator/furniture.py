@@ -1,4 +1,4 @@
-"""Poles, lamps, signs, traffic lights, cones, barriers, walls, fences, bins, benches and bus stops; z = 0 is the ground."""
+"""Lamps, signs, traffic lights, cones, barriers, fences, bins, benches and bus stops; z = 0 is the ground."""
 
 from __future__ import annotations
 

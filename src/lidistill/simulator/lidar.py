@@ -54,7 +54,7 @@ def sweep(
     turn_rate: float,
     rng: np.random.Generator,
 ) -> Sweep:
-    """Scan the city from a vehicle at ``vehicle`` (4, 4) -> world, moving at ``velocity`` (3,) and ``turn_rate`` (rad/s).
+    """Scan from a vehicle at ``vehicle`` (4, 4) -> world, moving at ``velocity`` (3,) m/s and ``turn_rate`` rad/s.
 
     The sensor moves on while it turns. Points are brought back to the reference time, when it looks ahead; other
     actors stand still for the length of the sweep.

@@ -43,7 +43,7 @@ class Mesh:
         scale: ArrayLike = 1.0,
         palette: ArrayLike | None = None,
     ) -> Mesh:
-        """Scale, turn about z by ``heading`` (rad) and move to ``position``; paint the slots with ``palette`` (k, 3)."""
+        """Scale, turn about z by ``heading`` (rad), move to ``position``; ``palette`` (k, 3) paints the slots."""
         c, s = np.cos(heading), np.sin(heading)
         turn = (np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.broadcast_to(scale, (3,))[:, None]).astype(np.float32)
         vertices = self.vertices @ turn + np.asarray(position, np.float32)

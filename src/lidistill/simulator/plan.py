@@ -11,7 +11,6 @@ from lidistill.simulator import buildings, furniture, people, plants, vehicles
 from lidistill.simulator.mesh import SIGN, Mesh
 from lidistill.simulator.street import CURB, GRASS, SOIL, Street
 
-
 IN_SIGHT, IN_DETAIL = 75.0, 28.0
 """How far along the street moving actors are drawn, and drawn in full detail, metres."""
 
@@ -151,5 +150,5 @@ class Plan:
         row = np.zeros(12)
         row[0] = shape
         axis = (np.sin(heading), -np.cos(heading))
-        number = self.surfaces.add(position + [0, 0, 2.6], axis, row, np.zeros((4, 3)))
+        number = self.surfaces.add(position + np.array([0, 0, 2.6]), axis, row, np.zeros((4, 3)))
         self.parts.append(replace(mesh, surface=np.where(mesh.texture == SIGN, np.int32(number), mesh.surface)))

@@ -33,7 +33,7 @@ def _shell(
 def _shades(rng: np.random.Generator, n: int, height: NDArray[np.float64] | float = 1.0) -> NDArray[np.float64]:
     """Brightness and hue of single leaves: darker below and inside."""
     shade = rng.uniform(0.65, 1.25, (n, 1)) * np.asarray(height).reshape(-1, 1)
-    return shade * np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.05, 0.12, (n, 1)) * np.array([1.0, 0.6, 0.0])
+    return np.asarray(shade + rng.uniform(-0.05, 0.12, (n, 1)) * np.array([1.0, 0.6, 0.0]))
 
 
 def _foliage(
@@ -148,4 +148,4 @@ def leaf_color(rng: np.random.Generator, autumn: bool) -> NDArray[np.float64]:
     greens = np.array([(0.10, 0.19, 0.04), (0.07, 0.15, 0.04), (0.14, 0.22, 0.05), (0.09, 0.17, 0.07)])
     browns = np.array([(0.42, 0.24, 0.03), (0.36, 0.13, 0.03), (0.30, 0.27, 0.05), (0.14, 0.20, 0.05)])
     table = browns if autumn else greens
-    return (table[rng.integers(len(table))] * rng.uniform(0.8, 1.25))[None]
+    return np.asarray(table[None, rng.integers(len(table))] * rng.uniform(0.8, 1.25))

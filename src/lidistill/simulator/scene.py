@@ -108,8 +108,7 @@ def render(
     """
     moment = moment or scene.world.at(0.0)
     rng = rng or np.random.default_rng(scene.key)
-    size = (camera.height, camera.width)
-    return cameras.draw(moment, scene.weather, camera.intrinsics(), size, vehicle @ camera.to_vehicle(), rng)
+    return cameras.draw(moment, scene.weather, camera, vehicle @ camera.to_vehicle(), rng)
 
 
 def from_lidar(rig: sensors.Rig, camera: sensors.Camera) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ def _turn(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     x = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
-    return z @ y @ x
+    return np.asarray(z @ y @ x)
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Lidar:
     """``elevations`` in degrees, lowest first = ring 0; ``azimuths`` rays between -``sweep``/2 and ``sweep``/2 degrees.
 
     ``reach`` is the distance in metres at which half of the pulses return from a surface of 10 % reflectivity;
-    ``noise`` the range deviation in metres; ``scale`` the intensity of a white surface near by, ``falloff`` the distance
-    at which it has halved (the rest is compensated by the device), ``gamma`` its response, ``steps`` whether it is
-    rounded to whole numbers.
+    ``noise`` the range deviation in metres; ``scale`` the intensity of a white surface near by, ``falloff`` the
+    distance at which it has halved (the rest is compensated by the device), ``gamma`` its response, ``steps`` whether
+    it is rounded to whole numbers.
     """
 
     name: str

@@ -81,7 +81,7 @@ def extrude(profile: ArrayLike, width: float, bevel: float = 0.0, center_y: floa
 
 
 def panels(corners: ArrayLike, cuts: Sequence[float]) -> list[Solid]:
-    """Cut a quad (4, 3), corners low-left, low-right, high-right, high-left, at the fractions ``cuts`` from the left."""
+    """Cut a quad (4, 3), corners low-left, low-right, high-right, high-left, at the shares ``cuts`` from the left."""
     low_left, low_right, high_right, high_left = np.asarray(corners, float)
     edges = [0.0, *cuts, 1.0]
     low = [low_left + (low_right - low_left) * e for e in edges]

@@ -66,7 +66,7 @@ class Street:
         slope = np.zeros_like(s)
         for amplitude, number, phase in self.waves:
             slope = slope + amplitude * number * np.cos(number * s + phase)
-        return np.arctan(slope)
+        return np.asarray(np.arctan(slope))
 
     def hill(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Height of the road at (x, y)."""

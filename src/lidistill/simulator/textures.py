@@ -42,16 +42,16 @@ class Look:
 def noise_table() -> F32:
     """A tile of smooth noise (512, 512) float32 with mean 0 and deviation 1, four octaves."""
     rng = np.random.default_rng(7)
-    total = np.zeros((512, 512))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512), indexing="ij")) * 512
     spectrum = np.fft.fft2(rng.normal(size=(512, 512))) / np.maximum(frequency, 2.0) ** 1.1
     total = np.real(np.fft.ifft2(spectrum))
-    return ((total - total.mean()) / total.std()).astype(np.float32)
+    return np.asarray((total - total.mean()) / total.std(), np.float32)
 
 
 def noise(u: F32, v: F32, scale: float) -> F32:
     """Noise at (u, v) metres with ``scale`` samples per metre."""
-    return noise_table()[(u * np.float32(scale)).astype(np.int32) & 511, (v * np.float32(scale)).astype(np.int32) & 511]
+    row, column = (u * np.float32(scale)).astype(np.int32) & 511, (v * np.float32(scale)).astype(np.int32) & 511
+    return np.asarray(noise_table()[row, column])
 
 
 def _hash(a: NDArray[np.integer], b: NDArray[np.integer], c: NDArray[np.integer] | int = 0) -> F32:
@@ -59,11 +59,11 @@ def _hash(a: NDArray[np.integer], b: NDArray[np.integer], c: NDArray[np.integer]
     x = a.astype(np.uint32) * np.uint32(374761393) + b.astype(np.uint32) * np.uint32(668265263)
     x = x + np.asarray(c).astype(np.uint32) * np.uint32(2246822519)
     x = (x ^ (x >> np.uint32(13))) * np.uint32(1274126177)
-    return ((x ^ (x >> np.uint32(16))) & np.uint32(0xFFFF)).astype(np.float32) / np.float32(65536)
+    return np.asarray((x ^ (x >> np.uint32(16))) & np.uint32(0xFFFF), np.float32) / np.float32(65536)
 
 
 def look(faces: mesh.Mesh, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32) -> Look:
-    """Classes, materials and colours of hits: ``face`` (N,) rows of ``faces``, ``points`` (N, 3) float32 where they hit."""
+    """What N hits look like: ``face`` (N,) rows of ``faces``, ``points`` (N, 3) float32 where they hit."""
     out = Look(faces.label[face], faces.material[face], faces.color[face], np.zeros(len(face), np.float32))
     texture = faces.texture[face]
     present = np.flatnonzero(np.bincount(texture, minlength=8))
@@ -114,9 +114,8 @@ def _lawn(hit: F32) -> F32:
     fine, wide = noise(hit[:, 0], hit[:, 1], 23), noise(hit[:, 0], hit[:, 1], 1.7)
     tone = (1 + 0.20 * fine + 0.16 * wide)[:, None]
     dry = np.clip(0.25 * wide, 0, 0.5)[:, None]
-    return tone * (
-        np.array((0.13, 0.20, 0.05), np.float32) * (1 - dry) + np.array((0.26, 0.22, 0.09), np.float32) * dry
-    )
+    green, straw = np.array((0.13, 0.20, 0.05), np.float32), np.array((0.26, 0.22, 0.09), np.float32)
+    return np.asarray(tone * (green * (1 - dry) + straw * dry), np.float32)
 
 
 def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
@@ -126,14 +125,13 @@ def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
     across = width - np.float32(street.half)
     wear = noise(hit[:, 0], hit[:, 1], 14)
     patch = noise(hit[:, 0] * 0.25, hit[:, 1], 1.1) > 1.3
-    tone = (0.115 + 0.018 * wear + 0.010 * noise(hit[:, 0], hit[:, 1], 0.9)) * np.where(
-        patch, np.float32(0.7), np.float32(1)
-    )
+    tone = 0.115 + 0.018 * wear + 0.010 * noise(hit[:, 0], hit[:, 1], 0.9)
+    tone[patch] *= np.float32(0.7)
     color = np.clip(tone, 0.03, 0.5)[:, None] * np.array((1.0, 0.98, 0.97), np.float32)
     if street.cobbled:
         u, v = hit[:, 0] * 7, hit[:, 1] * 9
         iv = np.floor(v)
-        u = u + 0.5 * (iv % 2)
+        u += np.float32(0.5) * (iv % 2)
         iu = np.floor(u)
         stone = 0.16 + 0.09 * _hash(iu.astype(np.int32), iv.astype(np.int32)) + 0.012 * wear
         stone = np.where((u - iu < 0.14) | (v - iv < 0.14), np.float32(0.09), stone)
@@ -319,4 +317,3 @@ def _tiles(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDAr
         * np.where(x - np.floor(x) < 0.12, np.float32(0.8), np.float32(1))
     )
     out.color[rows] = table.colors[surface, 0] * tone[:, None].astype(np.float32)
-

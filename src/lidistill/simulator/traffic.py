@@ -24,12 +24,12 @@ def drive(plan: Plan, ego_lane: float, ego_speed: float) -> None:
     ego = Actor(vehicles.car(0), vehicles.car(0), 0.0, ego_lane, ego_speed)
     for side in (-1, 1):
         for make in (people.bicyclist, people.motorcyclist):
-            for _ in range(int(rng.integers(1, 3))):
+            for _ in range(int(rng.integers(1, 3) if make is people.bicyclist else rng.integers(0, 2))):
                 rider = make().placed((0, 0, 0), 0.0, 1.0, people.clothes(rng))
                 slow = make is people.bicyclist
                 for _ in range(12):
                     speed = -side * (rng.uniform(3.0, 5.0) if slow else ego_speed)
-                    s = rng.uniform(6, plan.drive + 26) if side < 0 else rng.uniform(4, 2 * plan.drive + 26)
+                    s = rng.uniform(7, plan.drive + 38) if side < 0 else rng.uniform(4, 2 * plan.drive + 38)
                     d = side * (street.half - street.parking - (0.6 if slow else 1.1))
                     actor = Actor(rider, rider, float(s), float(d), float(speed))
                     if not any(_collide(actor, other, duration) for other in (ego, *plan.actors)):

@@ -33,7 +33,7 @@ def _normals(mesh: Mesh) -> F32:
     corners = mesh.vertices[mesh.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return normal / np.maximum(length, np.float32(1e-12))
+    return np.asarray(normal / np.maximum(length, np.float32(1e-12)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def pose(origin: NDArray[np.float64], ahead: NDArray[np.float64], left: NDArray[
 
 
 class Moment:
-    """The city at one time: two ray structures (static, moving) behind one numbering of triangles, static ones first."""
+    """The city at one time: static and moving ray structures behind one numbering of triangles, static ones first."""
 
     def __init__(self, world: World, t: float) -> None:
         self.world, self.t = world, t
@@ -98,7 +98,7 @@ class Moment:
         return np.concatenate([self.world.normals, self._moving_normals])
 
     def cast(self, origins: NDArray[np.floating], directions: NDArray[np.floating]) -> Hits:
-        """First triangle along each ray; ``origins`` (N, 3) or (3,), ``directions`` (N, 3) of unit length, world frame."""
+        """First triangle along rays: ``origins`` (N, 3) or (3,), ``directions`` (N, 3) of unit length, world frame."""
         d = np.ascontiguousarray(directions, np.float32)
         o = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, np.float32), d.shape))
         still = self.world.rays.run(o, d, output=1)
@@ -113,7 +113,7 @@ class Moment:
         """Whether anything lies along each ray (N,)."""
         still = self.world.rays.run(origins, directions, query="OCCLUDED") == 0
         moving = self._rays.run(origins, directions, query="OCCLUDED") == 0
-        return still | moving
+        return np.asarray(still | moving)
 
     def look(self, face: NDArray[np.int64], points: F32) -> Look:
         """Classes, materials and colours where rays hit: ``points`` (N, 3) in the world frame."""
