@@ -104,11 +104,14 @@ class Frame:
 
     def select(self, rows: NDArray[Any]) -> Frame:
         """Keep the points at ``rows`` (indices, in that order, or a (N,) bool mask)."""
-        kept = {
-            name: None if (column := getattr(self, name)) is None else column[rows]
-            for name in ("points", "intensity", "ring", "time", "labels")
-        }
-        return replace(self, **kept)
+        return replace(
+            self,
+            points=self.points[rows],
+            intensity=self.intensity[rows],
+            ring=None if self.ring is None else self.ring[rows],
+            time=None if self.time is None else self.time[rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
 
     def view(self, name: str) -> CameraView:
         """Return the camera called ``name``; raises ``InputError`` naming those there are."""
