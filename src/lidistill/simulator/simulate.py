@@ -19,6 +19,7 @@ from lidistill.errors import InputError
 from lidistill.simulator import sensors
 from lidistill.simulator.city import check_style
 from lidistill.simulator.scene import SimulatedFrame, from_lidar, scene, simulate_frame
+from lidistill.simulator.world import ray_caster
 
 SETTINGS = "simulation.yaml"
 """Written first: what the folder was made with. ``rig.yaml`` is written last, so its absence means: interrupted."""
@@ -61,6 +62,7 @@ def simulate(
     out = Path(out)
     sensors.rig(sensor)
     check_style(style)
+    ray_caster()
     for name, value in (("scenes", scenes), ("frames", frames), ("workers", workers)):
         if value < 1:
             raise InputError(f"simulate: {name} must be at least 1, found {value}")

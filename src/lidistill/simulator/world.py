@@ -15,7 +15,8 @@ from lidistill.simulator.mesh import Mesh, join
 from lidistill.simulator.textures import F32, Look, look
 
 
-def _embree(mesh: Mesh) -> Any:
+def ray_caster() -> tuple[Any, Any]:
+    """Embree's scene and triangle mesh classes; raises ``InputError`` with the command that installs them."""
     try:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
@@ -24,8 +25,13 @@ def _embree(mesh: Mesh) -> Any:
             "the synthetic city needs the ray caster embreex, which is not installed; "
             "install it with: pip install 'lidistill[sim]'"
         ) from error
-    scene = EmbreeScene()
-    TriangleMesh(scene, mesh.vertices, mesh.faces)
+    return EmbreeScene, TriangleMesh
+
+
+def _embree(mesh: Mesh) -> Any:
+    scene_type, mesh_type = ray_caster()
+    scene = scene_type()
+    mesh_type(scene, mesh.vertices, mesh.faces)
     return scene
 
 

@@ -1,0 +1,124 @@
+"""``simulate`` writes a rig folder: layout, determinism, resuming, refusing."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from lidistill.errors import InputError
+from lidistill.simulator import simulate
+from lidistill.simulator import simulate as simulate_verb
+
+pytest.importorskip("embreex")
+
+
+def digest(folder):
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("city") / "rig"
+    return simulate(out, sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4)
+
+
+def test_layout(folder):
+    rig = yaml.safe_load((folder / "rig.yaml").read_text())
+    assert rig["classes"] == "city-16"
+    assert rig["lidar"]["columns"] == 5
+    assert rig["lidar"]["rings"] == 150
+    splits = yaml.safe_load((folder / "splits.yaml").read_text())
+    assert splits == {"train": ["0000_00", "0000_01"], "val": ["0001_00", "0001_01"]}
+    values = []
+    for stem in splits["train"] + splits["val"]:
+        scan = np.fromfile(folder / "scans" / f"{stem}.bin", "<f4").reshape(-1, 5)
+        labels = np.fromfile(folder / "labels" / f"{stem}.label", "<u4")
+        assert len(scan) == len(labels)
+        assert labels.max() <= 36
+        assert np.array_equal(scan[:, 4], np.round(scan[:, 4]))
+        values.append(scan[:, 3])
+        for name, camera in rig["cameras"].items():
+            with Image.open(folder / "images" / name / f"{stem}.jpg") as image:
+                assert image.size == (camera["width"], camera["height"])
+    values = np.concatenate(values)
+    assert rig["lidar"]["intensity"] == pytest.approx([values.mean(), values.std()], rel=1e-3)
+
+
+def test_reader_of_users_folders_reads_it(folder):
+    from lidistill.datasets.source import open_source
+
+    source = open_source(str(folder))
+    assert len(source) == 4
+    frame = source[0]
+    assert frame.labels is not None
+    assert frame.labels.max() < 16
+    assert frame.views[0].image().shape == (256, 448, 3)
+    assert len(source.split("val")) == 2
+
+
+def test_same_bytes_with_two_workers_and_after_an_interruption(folder, tmp_path):
+    again = simulate(tmp_path / "again", sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4, workers=2)
+    assert digest(again) == digest(folder)
+    for name in ("rig.yaml", "scans/0001_01.bin", "images/front/0000_00.jpg"):
+        (again / name).unlink()
+    simulate(again, sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4)
+    assert digest(again) == digest(folder)
+
+
+def test_a_folder_in_use_is_refused_and_only_own_files_are_overwritten(tmp_path):
+    out = tmp_path / "rig"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    options = {"sensor": "spinning-32", "scenes": 1, "frames": 1, "images": False}
+    with pytest.raises(InputError, match=r"not empty \(it has notes.txt\)"):
+        simulate(out, **options)
+    simulate(out, **options, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert yaml.safe_load((out / "splits.yaml").read_text()) == {"train": ["0000_00"], "val": []}
+    assert yaml.safe_load((out / "rig.yaml").read_text())["cameras"] == {}
+    with pytest.raises(InputError, match="not empty"):
+        simulate(out, **options)
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sensor": "spining-64"}, "did you mean 'spinning-64'"),
+        ({"style": "gird"}, "did you mean 'grid'"),
+        ({"scenes": 0}, "scenes must be at least 1, found 0"),
+        ({"frames": -1}, "frames must be at least 1, found -1"),
+        ({"workers": 0}, "workers must be at least 1, found 0"),
+        ({"seed": -3}, "seed must not be negative, found -3"),
+    ],
+)
+def test_bad_arguments_are_explained_and_leave_nothing_behind(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        simulate(tmp_path / "rig", **{"sensor": "spinning-32", "scenes": 1, **change})
+    assert not (tmp_path / "rig").exists()
+
+
+def test_an_output_that_is_a_file_is_explained(tmp_path):
+    (tmp_path / "rig").write_text("")
+    with pytest.raises(InputError, match="cannot be written to"):
+        simulate(tmp_path / "rig", sensor="spinning-32", scenes=1)
+
+
+def test_missing_ray_caster_names_the_command(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name.startswith("embreex"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(InputError, match=r"pip install 'lidistill\[sim\]'"):
+        simulate_verb(tmp_path / "rig", sensor="spinning-32", scenes=1)
+    assert not (tmp_path / "rig").exists()
