@@ -6,7 +6,7 @@ VENV ?= .venv
 TESTS ?= -n auto --maxprocesses 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types format clean
@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "lidistill needs Python >= 3.11, '$(PYTHON)' is `$(PYTHON) --version 2>&1`; try: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing torch"
+	@echo "installing torch (a minute or more)"
 	@$(PIP) torch
 	@echo "installing lidistill and what it needs"
 	@$(PIP) -e '.[dev]'
