@@ -79,7 +79,11 @@ def read_image(path: str, height: int, width: int) -> NDArray[np.uint8]:
                     f"{path}: the image is {image.height} x {image.width}, the calibration says {height} x {width} "
                     "(height x width); scale the intrinsics or the images"
                 )
-            return np.asarray(image.convert("RGB"))
+            if image.mode[0] in "IF":
+                raise InputError(
+                    f"{path}: the image has mode {image.mode}, expected 8 bits a channel; convert it first"
+                )
+            return np.array(image.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _damaged(path, error) from None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.files import binary, las, numpy_files, pcd, ply
 from lidistill.sensing.files.atomic import write_atomically
@@ -31,6 +33,7 @@ WRITERS: dict[str, Callable[[Path, PointFile], None]] = {
 SUFFIXES = tuple(READERS)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # damaged values become NaN, infinite or an InputError
 def read_points(path: str | Path, columns: int | None = None) -> PointFile:
     """Read one point file by its suffix. ``columns`` (4 or 5) concerns ``.bin`` alone; None finds out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from lidistill.errors import InputError
 from lidistill.sensing.files.cloud import PointFile, from_columns, to_columns
 
+MOST_COMPRESSION = 1000
 STEP = 1e-4
 """Metres: coordinates are stored as whole multiples of it."""
 
@@ -19,6 +21,7 @@ STEP = 1e-4
 def read(path: Path) -> PointFile:
     """Read coordinates, intensity, time, classification, colours, and extra dimensions named as in other formats."""
     laspy = _laspy(path)
+    _check_counts(path)
     try:
         content = laspy.read(path)
         standard, extra = (
@@ -26,9 +29,9 @@ def read(path: Path) -> PointFile:
             for names in (content.point_format.standard_dimension_names, content.point_format.extra_dimension_names)
         )
         columns: dict[str, NDArray[Any]] = {axis: np.asarray(getattr(content, axis)) for axis in "xyz"}
-    except OSError:
+    except (OSError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # laspy, lazrs and struct each raise their own
+    except BaseException as error:  # laspy and struct raise their own; a panic in lazrs is no Exception
         raise InputError(f"{path}: not a readable {path.suffix} file ({' '.join(str(error).split())})") from None
     # LAS has no way to say that a standard dimension was not recorded: it is zero throughout.
     standard = {name: values for name, values in standard.items() if values.any()}
@@ -63,6 +66,24 @@ def write(path: Path, cloud: PointFile) -> None:
     for name, values in zip(("red", "green", "blue"), colors, strict=False):
         content[name] = values
     content.write(str(path))
+
+
+def _check_counts(path: Path) -> None:
+    """Compare the counts in the header with the file size: laspy believes them and would read for hours."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        header = file.read(255).ljust(255, b"\0")
+    start, records = struct.unpack_from("<II", header, 96)
+    length, points = struct.unpack_from("<HI", header, 105)
+    trailing = 0
+    if header[25] >= 4:  # version 1.4
+        trailing, points = struct.unpack_from("<IQ", header, 243)
+    largest = size if path.suffix.lower() == ".las" else size * MOST_COMPRESSION
+    if records * 54 > start or start > size or trailing * 60 > size or length * points > largest:
+        raise InputError(
+            f"{path}: not a readable {path.suffix} file (the header promises {points} points of {length} bytes from "
+            f"byte {start}, the file has {size}); it is truncated or damaged, copy it again"
+        )
 
 
 def _laspy(path: Path) -> ModuleType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ ORDER = ("x", "y", "z", "intensity", "ring", "time")
 def read(path: Path) -> PointFile:
     """Read ``.npy`` or ``.npz``; a file with Python objects in it is refused, never unpickled."""
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return _from_array(content, path)
-        with content:
-            arrays = {name: content[name] for name in content.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        with open(path, "rb") as file:  # np.load leaves a damaged .npz open
+            content = np.load(file, allow_pickle=False)
+            arrays = {"rows": content} if isinstance(content, np.ndarray) else dict(content)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header ends in numpy, zipfile, tokenize or out of memory
         reason = " ".join(str(error).split())
         if "allow_pickle" in reason or "pickled" in reason:
             reason = "it holds pickled Python objects or is no numpy file"

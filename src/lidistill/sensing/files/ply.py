@@ -23,6 +23,7 @@ TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
+LENGTHS = {name: kind for name, kind in TYPES.items() if not kind.startswith("f")}
 WRITTEN = {"f4": "float", "i4": "int", "u4": "uint", "u1": "uchar"}
 LONGEST_HEADER = 64 * 1024
 
@@ -94,11 +95,13 @@ def _header(content: bytes, path: Path) -> tuple[str, list[Element], int]:
             if words[:1] == ["format"]:
                 encoding = words[1]
             elif words[:1] == ["element"]:
+                if int(words[2]) < 0:
+                    raise ValueError
                 elements.append(Element(words[1], int(words[2]), ()))
             elif words[:1] == ["property"]:
                 last = elements.pop()
                 found = (
-                    Property(words[4], TYPES[words[3]], TYPES[words[2]])
+                    Property(words[4], TYPES[words[3]], LENGTHS[words[2]])
                     if words[1] == "list"
                     else Property(words[2], TYPES[words[1]])
                 )
@@ -157,7 +160,8 @@ def _skip(body: bytes, at: int, element: Element, order: str, path: Path) -> int
                 at += size
                 continue
             prefix = np.dtype(order + p.length)
-            if at + prefix.itemsize > len(body):
-                raise InputError(f"{path}: element {element.name!r} is cut short; the file is truncated, copy it again")
-            at += prefix.itemsize + size * int(np.frombuffer(body, prefix, 1, at)[0])
+            number = int(np.frombuffer(body, prefix, 1, at)[0]) if at + prefix.itemsize <= len(body) else -1
+            if number < 0:
+                raise InputError(f"{path}: a list of {element.name!r} is cut short or damaged; copy the file again")
+            at += prefix.itemsize + size * number
     return at
