@@ -37,14 +37,22 @@ def dilate(model: Any, stride: int = STRIDE) -> int:
             continue
         before, spread = spread, spread * 2
         for number, block in enumerate(stage.layers):
-            # the convolution that made the step still reads its neighbours on the old spacing
-            step = before if number == 0 else spread
-            for conv in block.modules():
-                if isinstance(conv, nn.Conv2d):
-                    conv.stride = (1, 1)
-                    if conv.kernel_size == (3, 3):
-                        conv.dilation = conv.padding = (step, step)
+            _spread(block, before if number == 0 else spread, spread)
     return reached
+
+
+def _spread(block: Any, before: int, after: int) -> None:
+    """Take the stride out of a residual block; 3 x 3 taps up to it keep the old spacing, later ones get the new one."""
+    for conv in block.shortcut.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.stride = (1, 1)
+    spacing = before
+    for conv in block.layer.modules():
+        if isinstance(conv, nn.Conv2d):
+            if conv.kernel_size == (3, 3):
+                conv.dilation = conv.padding = (spacing, spacing)
+            if conv.stride != (1, 1):
+                conv.stride, spacing = (1, 1), after
 
 
 def read_resnet50(path: Path) -> dict[str, Tensor]:
