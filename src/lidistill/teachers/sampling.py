@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lidistill.teachers.teacher import Grid
 
@@ -25,14 +26,13 @@ def sample(features: Tensor, image_index: Tensor, pixels: Tensor, size: tuple[in
     _, dim, rows, columns = features.shape
     y, below, down = _taps(pixels[:, 1], rows, size[0], grid)
     x, right, across = _taps(pixels[:, 0], columns, size[1], grid)
-    # one row of D numbers per cell: four gathers of contiguous memory instead of D scattered reads per tap
+    # one row of D numbers per cell, so that every tap reads contiguous memory; the weighted sum is one fused operation
     cells = features.permute(0, 2, 3, 1).reshape(-1, dim)
     start = image_index * rows
     top, bottom = (start + y) * columns, (start + below) * columns
-    down, across = down[:, None].to(features.dtype), across[:, None].to(features.dtype)
-    upper = torch.lerp(cells[top + x], cells[top + right], across)
-    lower = torch.lerp(cells[bottom + x], cells[bottom + right], across)
-    return torch.lerp(upper, lower, down)
+    taps = torch.stack([top + x, top + right, bottom + x, bottom + right], 1)
+    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
+    return functional.embedding_bag(taps, cells, mode="sum", per_sample_weights=weights.to(cells.dtype))
 
 
 def _taps(pixel: Tensor, cells: int, extent: int, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
