@@ -8,40 +8,66 @@ import warnings
 
 import tyro
 
+from lidistill import __all__ as names
 from lidistill import __version__, verbs
-from lidistill.errors import LidistillError
+from lidistill.errors import InputError, LidistillError, nearest
 
-VERBS = {
-    "demo": verbs.demo,
-    "simulate": verbs.simulate,
-    "pretrain": verbs.pretrain,
-    "probe": verbs.probe,
-    "finetune": verbs.finetune,
-    "evaluate": verbs.evaluate,
-    "predict": verbs.predict,
-    "import-checkpoint": verbs.import_checkpoint,
-    "recipes": verbs.recipes,
-    "report": verbs.report,
-}
+VERBS = {name.replace("_", "-"): getattr(verbs, name) for name in names}
 
-DESCRIPTION = """Teach a lidar network what image foundation models know, without labels.
+ORDER = (
+    ("start here", ("demo", "simulate")),
+    ("learn", ("pretrain", "probe", "finetune", "import-checkpoint")),
+    ("use", ("evaluate", "predict", "report", "recipes")),
+)
 
-Start with `lidistill demo`, then with your own rig folder: scans/, images/CAMERA/ and rig.yaml.
+TUTORIAL = """usage: lidistill VERB [options]          lidistill VERB --help shows examples
+
+Teach a lidar network what image foundation models know, without labels.
 """
+
+FIRST_STEPS = """
+first steps
+  $ lidistill demo                                  the whole job on a synthetic city, in minutes
+  $ lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
+  $ lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
+  $ lidistill predict runs/a-probe scans/*.bin --out labels/
+
+my_rig/ holds rig.yaml (lidar, cameras, calibration), scans/, images/CAMERA/ and, if there are any, labels/.
+"""
+
+
+def overview() -> str:
+    """The help screen: every verb with the first line of its description, and the first steps."""
+    lines = [TUTORIAL]
+    for title, group in ORDER:
+        lines.append(title)
+        lines += [f"  {name:18} {(VERBS[name].__doc__ or '').splitlines()[0]}" for name in group]
+    return "\n".join(lines) + "\n" + FIRST_STEPS
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 2 for bad input, 1 for a run that failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
         print(f"lidistill {__version__}")
         return 0
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    logging.getLogger("lightning").setLevel(logging.WARNING)
+    for noisy in ("lightning", "lightning.fabric", "httpx", "matplotlib", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    verb, *rest = arguments
     try:
-        result = tyro.extras.subcommand_cli_from_dict(
-            VERBS, prog="lidistill", description=DESCRIPTION, args=arguments or ["--help"], use_underscores=False
+        if verb not in VERBS:
+            raise InputError(f"there is no verb {verb!r}{nearest(verb, VERBS)}")
+        result = tyro.cli(
+            VERBS[verb],
+            prog=f"lidistill {verb}",
+            args=rest,
+            use_underscores=False,
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
     except LidistillError as error:
         print(f"lidistill: {error}", file=sys.stderr)

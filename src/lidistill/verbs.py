@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-Out = Annotated[Path, arg(help="Folder to write; made if it does not exist.")]
+Out = Annotated[Path, arg(metavar="FOLDER", help="Folder to write; made if it does not exist.")]
 Set = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="Override any key of the recipe.")]]
 Overwrite = Annotated[bool, arg(help="Replace what an earlier run left in the folder.")]
 Resume = Annotated[bool, arg(help="Go on with the interrupted run in the folder.")]
 Data = Annotated[str, arg(metavar="SOURCE", help="Rig folder, or NAME:/path such as semantic-kitti:/data/kitti.")]
 RunFolder = Annotated[Path, arg(metavar="RUN", help="Folder of a run.")]
+Seed = Annotated[int | None, arg(metavar="N", help="Seed of everything random; default: the recipe's.")]
 Split = Annotated[str, arg(help="Split of the data.")]
 
 
@@ -33,8 +34,9 @@ def demo(
     network trained with full supervision, on city scenes that none of them has seen. Finished parts are kept: a
     second call goes on where the first one stopped.
 
-    Example:
-        lidistill demo
+    Try:
+
+        $ lidistill demo
     """
     from lidistill.apps.demo import demo as act
 
@@ -55,9 +57,10 @@ def simulate(
 ) -> Path:
     """Make a synthetic city and record it with a simulated sensor: an ordinary rig folder, labels included.
 
-    Examples:
-        lidistill simulate city/
-        lidistill simulate city/ --sensor solid-state --style old-town --scenes 20 --seed 7
+    Try:
+
+        $ lidistill simulate city/
+        $ lidistill simulate city/ --sensor solid-state --style old-town --scenes 20 --seed 7
     """
     from lidistill.simulator import simulate as act
 
@@ -75,16 +78,21 @@ def simulate(
 
 
 def pretrain(
-    sources: Positional[Annotated[tuple[str, ...], arg(metavar="SOURCE", help="One or more sources of scans and images.")]],
+    sources: Positional[
+        Annotated[tuple[str, ...], arg(metavar="SOURCE", help="One or more sources of scans and images.")]
+    ],
     *,
     out: Out,
-    recipe: Annotated[str, arg(help="Built-in recipe (see lidistill recipes) or a .yaml file.")] = "scalr-plus",
+    recipe: Annotated[
+        str, arg(metavar="NAME", help="Built-in recipe (see lidistill recipes) or a .yaml file.")
+    ] = "scalr-plus",
     teacher: Annotated[
-        str | None, arg(help="Short name (dinov2-vitl14), hub name, local folder, program.pt2, or city.")
+        str | None,
+        arg(metavar="NAME", help="Short name (dinov2-vitl14), hub name, local folder, program.pt2, or city."),
     ] = None,
-    student: Annotated[str | None, arg(help="Student by name, for example waffleiron-48-256.")] = None,
-    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
-    seed: int | None = None,
+    student: Annotated[str | None, arg(metavar="NAME", help="Student by name, for example waffleiron-48-256.")] = None,
+    epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
+    seed: Seed = None,
     set: Set = (),
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -94,10 +102,11 @@ def pretrain(
     Every scan is seen through one random camera; the points that this camera sees learn the teacher's features at
     their pixels. Uses the split train where there is one, otherwise all scans.
 
-    Examples:
-        lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
-        lidistill pretrain semantic-kitti:/data/kitti my_rig/ --out runs/both --set batch_size=4
-        lidistill pretrain my_rig/ --out runs/a --resume
+    Try:
+
+        $ lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
+        $ lidistill pretrain semantic-kitti:/data/kitti my_rig/ --out runs/both --set batch_size=4
+        $ lidistill pretrain my_rig/ --out runs/a --resume
     """
     from lidistill.apps.pretrain import pretrain as act
 
@@ -116,14 +125,16 @@ def pretrain(
 
 
 def probe(
-    run: Positional[RunFolder | None] = None,
+    run: Positional[Annotated[Path | None, arg(metavar="RUN", help="Folder of a run; none = random weights.")]] = None,
     *,
     data: Data,
     out: Out,
-    recipe: Annotated[str, arg(help="Built-in recipe or a .yaml file.")] = "linear-probe",
-    student: Annotated[str | None, arg(help="Without RUN: a random backbone of this kind, the baseline.")] = None,
-    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
-    seed: int | None = None,
+    recipe: Annotated[str, arg(metavar="NAME", help="Built-in recipe or a .yaml file.")] = "linear-probe",
+    student: Annotated[
+        str | None, arg(metavar="NAME", help="Without RUN: a random backbone of this kind, the baseline.")
+    ] = None,
+    epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
+    seed: Seed = None,
     set: Set = (),
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -132,9 +143,10 @@ def probe(
 
     Trains on the split train of the data and evaluates on val. Without RUN the backbone is random.
 
-    Examples:
-        lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
-        lidistill probe --student waffleiron-48-256 --data my_rig/ --out runs/random-probe
+    Try:
+
+        $ lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
+        $ lidistill probe --student waffleiron-48-256 --data my_rig/ --out runs/random-probe
     """
     from lidistill.apps.segment import segment as act
 
@@ -154,25 +166,29 @@ def probe(
 
 
 def finetune(
-    run: Positional[RunFolder | None] = None,
+    run: Positional[Annotated[Path | None, arg(metavar="RUN", help="Folder of a run; none = random weights.")]] = None,
     *,
     data: Data,
     out: Out,
     recipe: Annotated[
-        str | None, arg(help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without.")
+        str | None,
+        arg(metavar="NAME", help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without."),
     ] = None,
-    student: Annotated[str | None, arg(help="Without RUN: train this student from random weights.")] = None,
-    epochs: Annotated[int | None, arg(help="Passes over the data.")] = None,
-    seed: int | None = None,
+    student: Annotated[
+        str | None, arg(metavar="NAME", help="Without RUN: train this student from random weights.")
+    ] = None,
+    epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
+    seed: Seed = None,
     set: Set = (),
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> Path:
     """Train the whole network on labels, from a distilled backbone or from scratch, and evaluate.
 
-    Examples:
-        lidistill finetune runs/a --data semantic-kitti:/data/kitti --out runs/a-finetuned
-        lidistill finetune --student waffleiron-48-256 --data my_rig/ --out runs/scratch
+    Try:
+
+        $ lidistill finetune runs/a --data semantic-kitti:/data/kitti --out runs/a-finetuned
+        $ lidistill finetune --student waffleiron-48-256 --data my_rig/ --out runs/scratch
     """
     from lidistill.apps.segment import segment as act
 
@@ -196,12 +212,15 @@ def evaluate(
     *,
     data: Data,
     split: Split = "val",
-    out: Annotated[Path | None, arg(help="Where to write the result card; default RUN/evaluations.")] = None,
+    out: Annotated[
+        Path | None, arg(metavar="FOLDER", help="Where to write the result card; default RUN/evaluations.")
+    ] = None,
 ) -> Path:
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
 
-    Example:
-        lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
+    Try:
+
+        $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
     """
     from lidistill.apps.evaluate import evaluate as act
 
@@ -210,13 +229,16 @@ def evaluate(
 
 def predict(
     run: Positional[RunFolder],
-    inputs: Positional[Annotated[tuple[str, ...], arg(metavar="SCAN", help="Point files, folders of them, or a source.")]],
+    inputs: Positional[
+        Annotated[tuple[str, ...], arg(metavar="SCAN", help="Point files, folders of them, or a source.")]
+    ],
     *,
     out: Out,
     ply: Annotated[bool, arg(help="Also write a coloured .ply per scan.")] = True,
     features: Annotated[bool, arg(help="Also write one feature vector per point (.npy, float16).")] = False,
     sensor: Annotated[
-        str | None, arg(help="Which of the run's lidars recorded the scans; needed when it knows several.")
+        str | None,
+        arg(metavar="NAME", help="Which of the run's lidars recorded the scans; needed when it knows several."),
     ] = None,
     columns: Annotated[Literal[4, 5] | None, arg(help="Columns of .bin files: x y z intensity [ring].")] = None,
     overwrite: Overwrite = False,
@@ -226,15 +248,14 @@ def predict(
     Reads .bin, .npy, .npz, .pcd, .ply, .las and .laz. A run that was only distilled has no classes: it writes
     features, and the .ply shows them in false colours. Prints ms per scan and Hz beside the sensor's rate.
 
-    Examples:
-        lidistill predict runs/a-probe scans/*.bin --out labels/
-        lidistill predict runs/a my_rig/ --features --out features/
+    Try:
+
+        $ lidistill predict runs/a-probe scans/*.bin --out labels/
+        $ lidistill predict runs/a my_rig/ --features --out features/
     """
     from lidistill.apps.predict import predict as act
 
-    return act(
-        run, inputs, out=out, ply=ply, features=features, sensor=sensor, columns=columns, overwrite=overwrite
-    )
+    return act(run, inputs, out=out, ply=ply, features=features, sensor=sensor, columns=columns, overwrite=overwrite)
 
 
 def import_checkpoint(
@@ -249,13 +270,16 @@ def import_checkpoint(
         arg(metavar="X0 X1 Y0 Y1 Z0 Z1", help="Field of view in metres (not stored in the file)."),
     ] = (-64.0, 64.0, -64.0, 64.0, -8.0, 8.0),
     cell: Annotated[float, arg(help="Edge of the student's 2D cells in metres (not stored in the file).")] = 0.5,
-    taxonomy: Annotated[str | None, arg(help="Class list of a downstream file, for example semantic-kitti-19.")] = None,
+    taxonomy: Annotated[
+        str | None, arg(metavar="NAME", help="Class list of a downstream file, for example semantic-kitti-19.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> Path:
     """Turn a released ScaLR / ScaLR+ / WaffleIron checkpoint into a run folder that every verb takes.
 
-    Example:
-        lidistill import-checkpoint WI_768-DINOv2_ViT_L_14-NS_KI_PD-pretrained/model.pth runs/scalr
+    Try:
+
+        $ lidistill import-checkpoint WI_768-DINOv2_ViT_L_14-NS_KI_PD-pretrained/model.pth runs/scalr
     """
     from lidistill.apps.checkpoint import import_checkpoint as act
 
@@ -267,9 +291,10 @@ def recipes(
 ) -> str:
     """List the built-in recipes, or show one in full.
 
-    Examples:
-        lidistill recipes
-        lidistill recipes scalr-plus > mine.yaml
+    Try:
+
+        $ lidistill recipes
+        $ lidistill recipes scalr-plus > mine.yaml
     """
     from lidistill.apps.recipes import recipes as act
 
@@ -279,8 +304,9 @@ def recipes(
 def report(run: Positional[RunFolder]) -> Path:
     """Write the report of a run again: one self-contained HTML file.
 
-    Example:
-        lidistill report runs/a
+    Try:
+
+        $ lidistill report runs/a
     """
     from lidistill.apps.report import write_report
 

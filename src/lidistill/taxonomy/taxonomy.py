@@ -27,13 +27,16 @@ class Taxonomy:
     """A class list and one raw table.
 
     ``classes``: C names, the train id is the position; ``colors`` (C, 3) uint8 RGB; ``table`` uint8: raw id -> train
-    id, 255 = ignore, raw ids beyond the table are ignored; ``source``: the data set whose raw ids the table reads.
+    id, 255 = ignore, raw ids beyond the table are ignored; ``inverse`` (C,) uint32: the raw id that a prediction of each
+    class is written as (the one that bears the class's name, else the smallest; 0 where the source lacks the class);
+    ``source``: the data set whose raw ids the table reads.
     """
 
     name: str
     classes: tuple[str, ...]
     colors: NDArray[np.uint8]
     table: NDArray[np.uint8]
+    inverse: NDArray[np.uint32]
     source: str = ""
 
     def apply(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
@@ -74,15 +77,22 @@ def from_names(classes: Sequence[str], name: str = "custom") -> Taxonomy:
     # The golden angle keeps neighbouring ids far apart; two brightness levels tell long lists apart.
     colors = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95 if i % 2 else 0.7) for i in range(len(classes))]
     table = np.arange(len(classes), dtype=np.uint8)
-    return _frozen(name, tuple(classes), np.round(np.array(colors) * 255).astype(np.uint8), table, "")
+    return _frozen(
+        name, tuple(classes), np.round(np.array(colors) * 255).astype(np.uint8), table, table.astype(np.uint32), ""
+    )
 
 
 def _frozen(
-    name: str, classes: tuple[str, ...], colors: NDArray[np.uint8], table: NDArray[np.uint8], source: str
+    name: str,
+    classes: tuple[str, ...],
+    colors: NDArray[np.uint8],
+    table: NDArray[np.uint8],
+    inverse: NDArray[np.uint32],
+    source: str,
 ) -> Taxonomy:
-    colors.setflags(write=False)
-    table.setflags(write=False)
-    return Taxonomy(name, classes, colors, table, source)
+    for array in (colors, table, inverse):
+        array.setflags(write=False)
+    return Taxonomy(name, classes, colors, table, inverse, source)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -151,7 +161,11 @@ def _build(document: Mapping[str, Any], path: Path, source: str | None) -> Taxon
         if row[1] not in train:
             raise InputError(f"{path}: raw id {raw} goes to {row[1]!r}, which is no class{nearest(str(row[1]), train)}")
         table[raw] = train[row[1]]
-    return _frozen(document["name"], classes, np.array(colors, np.uint8), table, source)
+    inverse = np.zeros(len(classes), np.uint32)
+    for raw, (raw_name, name) in sorted(rows.items(), reverse=True):
+        if name in classes and (raw_name == name or rows.get(int(inverse[train[name]]), [""])[0] != name):
+            inverse[train[name]] = raw
+    return _frozen(document["name"], classes, np.array(colors, np.uint8), table, inverse, source)
 
 
 def _is_int(value: object, largest: int) -> bool:

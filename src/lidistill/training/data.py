@@ -80,6 +80,15 @@ def open_mixture(specs: Sequence[str], split: str) -> Source:
     return sources[0] if len(sources) == 1 else Concat(sources)
 
 
+def with_split(specs: Sequence[str], split: str, sensors: Sequence[Sensor] = ()) -> Source | None:
+    """That split of the sources that have it; None when none has."""
+    having = [spec for spec in specs if open_source(spec).splits.get(split)]
+    sources = [open_split(spec, split, sensors) for spec in having]
+    if len(sources) < 2:
+        return sources[0] if sources else None
+    return Concat(sources)
+
+
 def sensors_of(specs: Sequence[str]) -> tuple[Sensor, ...]:
     """The sensor records of the sources, intensity statistics measured where they are not known."""
     found: dict[str, Sensor] = {}

@@ -81,7 +81,7 @@ class Skipped:
                 self.reasons[skip.token] = skip.reason
                 log.warning("skipped: %s", skip.reason)
         bad = len(self.reasons)
-        if bad > 1 and bad > self.limit * self.frames or bad == self.frames:
+        if (bad > 1 and bad > self.limit * self.frames) or bad == self.frames:
             raise RunError(
                 f"{bad} of {self.frames} frames are unusable, more than bad_frames = {self.limit:.0%} allows; "
                 f"the last one: {next(reversed(self.reasons.values()))}"
@@ -109,7 +109,7 @@ def fit(
     Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite or
     too many unusable frames.
     """
-    wrapped, optimizer = fabric.setup(network, optimizer)  # type: ignore[assignment]
+    wrapped, optimizer = fabric.setup(network, optimizer)
     order = Order(
         len(samples), recipe.batch_size, recipe.epochs, recipe.seed, rank=fabric.global_rank, world=fabric.world_size
     )
@@ -139,7 +139,9 @@ def fit(
             if step % LogEvery == 0 or ends_epoch or step == 1:
                 values = {name: float(fabric.all_reduce(value.detach())) for name, value in losses.items()}
                 if not all(abs(value) < float("inf") for value in values.values()):
-                    raise RunError(f"iteration {step}: the loss is {values}; lower the learning rate or use precision=32-true")
+                    raise RunError(
+                        f"iteration {step}: the loss is {values}; lower the learning rate or use precision=32-true"
+                    )
                 now = time.monotonic()
                 rate = (step - shown_step) * order.batch_size / max(now - shown, 1e-9)
                 shown, shown_step = now, step
@@ -177,9 +179,7 @@ def _step(
     return losses
 
 
-def _save(
-    fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped
-) -> None:
+def _save(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped) -> None:
     if not fabric.is_global_zero:
         return
     random = {"cpu": torch.get_rng_state()}

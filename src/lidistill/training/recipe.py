@@ -80,6 +80,8 @@ class DistilRecipe(_Common):
     objective: str = "similarity"
     occlusion: bool = True
     """Leave out points that the camera does not see (the papers keep them)."""
+    teacher_memory: float = Field(0.0, ge=0)
+    """Gigabytes of feature maps to remember, so that the teacher sees every picture once; for small data sets."""
     min_pairs: int = Field(32, ge=1)
     """A sample with fewer point-pixel pairs teaches nothing and is skipped."""
 

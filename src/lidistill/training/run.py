@@ -1,19 +1,17 @@
 """``Run``: the folder that a verb leaves behind, self-describing and never half-written.
 
-    recipe.yaml         what was asked for, every ``auto`` resolved (``RunConfig``)
-    model.safetensors   weights; the metadata says how to build the network
-    checkpoint.pt       optimizer, random state and iteration, to resume from (plain tensors, ``weights_only``)
-    metrics.jsonl       one JSON object per logged step
-    log.txt  skipped.json  card.json  pictures/  report.html
+recipe.yaml         what was asked for, every ``auto`` resolved (``RunConfig``)
+model.safetensors   weights; the metadata says how to build the network
+checkpoint.pt       optimizer, random state and iteration, to resume from (plain tensors, ``weights_only``)
+metrics.jsonl       one JSON object per logged step
+log.txt  skipped.json  card.json  pictures/  report.html
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lidistill.errors import InputError, RunError
+from lidistill.errors import InputError
+from lidistill.sensing.files.atomic import write_atomically
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
@@ -60,36 +59,20 @@ class RunConfig(BaseModel):
     parent: str | None = None
     """The run whose backbone this one started from."""
     model: ModelConfig
-    recipe: DistilRecipe | SegmentRecipe | None = Field(None, discriminator="kind")
+    recipe: DistilRecipe | SegmentRecipe | None = Field(default=None, discriminator="kind")
     version: str = ""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path`` and move it there; leaves nothing behind on failure.
+def _tensors(write: Callable[[Path], object]) -> Callable[[Path], object]:
+    """The writers of tensors report a full disk in their own ways; say it as the system does."""
 
-    Raises ``InputError`` for a folder that cannot be written to, ``RunError`` for a full disk.
-    """
-    handle, name = -1, ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        os.chmod(name, 0o644)
-        write(Path(name))
-        os.replace(name, path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if name:
-            Path(name).unlink(missing_ok=True)
-        number = getattr(error, "errno", None)
-        if number == errno.ENOSPC or "No space left" in str(error) or "file write failed" in str(error):
-            raise RunError(f"{path}: the disk is full; free some space and run again with --resume") from None
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-        raise
-    except BaseException:
-        if name:
-            Path(name).unlink(missing_ok=True)
-        raise
+    def act(file: Path) -> None:
+        try:
+            write(file)
+        except (RuntimeError, SafetensorError) as error:
+            raise OSError(errno.ENOSPC, str(error)) from None
+
+    return act
 
 
 class Run:
@@ -157,7 +140,7 @@ class Run:
         config = (model or self.config.model).model_dump_json()
         state = {name: t.detach().to("cpu").contiguous() for name, t in network.state_dict().items()}
         metadata = {"format": "pt", "lidistill": config, "lidistill_format": FORMAT}
-        write_atomically(self.path / "model.safetensors", lambda file: save_file(state, file, metadata))
+        write_atomically(self.path / "model.safetensors", _tensors(lambda file: save_file(state, file, metadata)))
 
     def load_network(self) -> tuple[Network, ModelConfig]:
         """Build the network and load its weights, in evaluation mode on the CPU."""
@@ -170,7 +153,7 @@ class Run:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write ``checkpoint.pt`` atomically."""
-        write_atomically(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
+        write_atomically(self.path / "checkpoint.pt", _tensors(lambda file: torch.save(state, file)))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, or None; read without executing anything."""
@@ -180,7 +163,9 @@ class Run:
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise InputError(f"{file}: not a readable checkpoint ({type(error).__name__}); delete it to start over") from None
+            raise InputError(
+                f"{file}: not a readable checkpoint ({type(error).__name__}); delete it to start over"
+            ) from None
         return state
 
     # ---- records
@@ -214,7 +199,7 @@ class Run:
 
 
 def load_network(file: Path) -> tuple[Network, ModelConfig]:
-    """Read a ``model.safetensors`` written by ``Run.save_network``: network in evaluation mode, and its configuration."""
+    """Read a ``model.safetensors``: the network in evaluation mode, and its configuration."""
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -228,7 +213,8 @@ def load_network(file: Path) -> tuple[Network, ModelConfig]:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"{file}: the weights do not fit its own description ({str(error).splitlines()[-1].strip()})") from None
+        last = str(error).splitlines()[-1].strip()
+        raise InputError(f"{file}: the weights do not fit its own description ({last})") from None
     return network.eval(), config
 
 

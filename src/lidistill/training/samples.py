@@ -6,8 +6,9 @@ does not matter which worker makes it, in what order, or whether the run was int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame
 from lidistill.sensing.pairing import pair
 from lidistill.students.batch import Cloud, PointBatch, Tokenizer
+from lidistill.teachers.colors import ColorMatch
 from lidistill.teachers.images import prepare
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
 from lidistill.transforms.augment import augment_segmentation, flip_xy, limit_points, rotate_z, scale
@@ -38,11 +40,15 @@ class Skip:
 
 @dataclass(frozen=True)
 class DistilSample:
-    """One scan as one camera saw it: ``image`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in it."""
+    """One scan as one camera saw it: ``image`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in it.
+
+    ``picture`` names the image: scan and camera.
+    """
 
     cloud: Cloud
     image: Tensor
     pixels: Tensor
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,11 @@ class SegmentSample:
 
 
 def distil_sample(
-    frame: Frame, recipe: DistilRecipe, tokenizer: Tokenizer, rng: np.random.Generator
+    frame: Frame,
+    recipe: DistilRecipe,
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+    color: ColorMatch | None = None,
 ) -> DistilSample:
     """Pair one random camera's pixels with the points that it sees (ScaLR, section 3.1), then augment the points.
 
@@ -86,15 +96,17 @@ def distil_sample(
     features = point_features(coords, frame.intensity[pairs.rows[kept]], frame.sensor)
     height, width = recipe.teacher.image_size
     image = prepare(view.image(), (height, width), antialias=recipe.teacher.antialias)
+    if color is not None:
+        image = color(image)
     # published rule: the column and row of the recorded image, brought to the resized one and rounded down
     ratio = np.array([width / view.width, height / view.height])
     pixels = np.floor(np.floor(pairs.pixels[kept]) * ratio)
-    return DistilSample(tokenizer(coords, features), image, torch.from_numpy(pixels.astype(np.float32)))
+    return DistilSample(
+        tokenizer(coords, features), image, torch.from_numpy(pixels.astype(np.float32)), f"{frame.token}/{view.name}"
+    )
 
 
-def train_sample(
-    frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator
-) -> SegmentSample:
+def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator) -> SegmentSample:
     """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
     labels = _labels(frame)
     kept = voxel_sample(frame.points, recipe.voxel, rng.permutation(len(frame)))
@@ -129,7 +141,7 @@ def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSamp
 def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     if frame.labels is None:
         raise InputError(f"{frame.token}: has no labels; learning a segmentation head needs them")
-    return frame.labels  # type: ignore[return-value]
+    return frame.labels
 
 
 # ---- data sets of samples
@@ -138,8 +150,15 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
     """Training samples of ``source``, asked for as (epoch, index)."""
 
-    def __init__(self, source: Source, recipe: DistilRecipe | SegmentRecipe, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        source: Source,
+        recipe: DistilRecipe | SegmentRecipe,
+        tokenizer: Tokenizer,
+        colors: Mapping[str, ColorMatch] = MappingProxyType({}),
+    ) -> None:
         self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
+        self.colors = dict(colors)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -150,7 +169,7 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         try:
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
-                return distil_sample(frame, self.recipe, self.tokenizer, rng)
+                return distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(frame.sensor.name))
             return train_sample(frame, self.recipe, self.tokenizer, rng)
         except InputError as error:
             return Skip(f"{self.source.name}[{index}]", str(error))
@@ -177,27 +196,29 @@ class FullSamples(Dataset[SegmentSample | Skip]):
 
 @dataclass(frozen=True)
 class DistilBatch:
-    """``images`` (B, 3, h, w); point m of the packed clouds is paired with ``pixels[m]`` of image ``image_index[m]``."""
+    """``images`` (B, 3, h, w); point m is paired with ``pixels[m]`` of image ``image_index[m]``."""
 
     points: PointBatch
     images: Tensor
     image_index: Tensor
     pixels: Tensor
+    pictures: tuple[str, ...]
 
     def to(self, device: torch.device) -> DistilBatch:
         """Copy to ``device``."""
         images, index, pixels = (t.to(device, non_blocking=True) for t in (self.images, self.image_index, self.pixels))
-        return DistilBatch(self.points.to(device, non_blocking=True), images, index, pixels)
+        points = self.points.to(device, non_blocking=True)
+        return replace(self, points=points, images=images, image_index=index, pixels=pixels)
 
     def pin_memory(self) -> DistilBatch:
         """Copy to page-locked memory (called by torch's loader)."""
         images, index, pixels = (t.pin_memory() for t in (self.images, self.image_index, self.pixels))
-        return DistilBatch(self.points.pin_memory(), images, index, pixels)
+        return replace(self, points=self.points.pin_memory(), images=images, image_index=index, pixels=pixels)
 
 
 @dataclass(frozen=True)
 class SegmentBatch:
-    """``labels`` (L,) int64 and ``rows`` (L,) int64: the packed point whose logits label l takes; ``sizes``: L per cloud."""
+    """``labels`` (L,) and ``rows`` (L,) int64: label l belongs to packed point ``rows[l]``; ``sizes``: L per cloud."""
 
     points: PointBatch
     labels: Tensor
@@ -229,7 +250,7 @@ class Collated(Generic[Batch]):
 
     def pin_memory(self) -> Collated[Batch]:
         """Copy to page-locked memory (called by torch's loader)."""
-        return replace(self, batch=self.batch and self.batch.pin_memory())
+        return Collated(None if self.batch is None else self.batch.pin_memory(), self.skipped)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -250,7 +271,8 @@ class Collate:
     def _distil(self, samples: Sequence[DistilSample]) -> DistilBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])
         images = torch.stack([s.image for s in samples])
-        return DistilBatch(points, images, points.cloud_index(), torch.cat([s.pixels for s in samples]))
+        pixels = torch.cat([s.pixels for s in samples])
+        return DistilBatch(points, images, points.cloud_index(), pixels, tuple(s.picture for s in samples))
 
     def _segment(self, samples: Sequence[SegmentSample]) -> SegmentBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])
@@ -259,4 +281,3 @@ class Collate:
         labels = torch.cat([s.labels for s in samples]).long()
         sizes = tuple(len(s.labels) for s in samples)
         return SegmentBatch(points, labels, rows, sizes, tuple(s.token for s in samples))
-

@@ -18,7 +18,7 @@ from lidistill.training.samples import SegmentBatch, TrainSamples
 
 
 def segment(run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, Tensor] | None) -> Network:
-    """Train a network on the labels of ``train`` and write it into ``run``; continues from a checkpoint if there is one.
+    """Train a network on the labels of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
     ``backbone``: the state of a pretrained backbone, or None to start from random weights. A frozen backbone is
     kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).

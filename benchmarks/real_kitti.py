@@ -1,0 +1,99 @@
+"""Real data: a real Cityscapes network distilled, without labels, into a student on 24 SemanticKITTI scans.
+
+    python benchmarks/real_kitti.py --shared ../shared
+
+Needs the data and weights in ``shared/real`` (their licences keep them out of this repository). For every seed:
+a random frozen backbone and a distilled frozen backbone are linearly probed with the labels of the training
+scans, the same network is trained from scratch and finetuned from the distilled backbone; all are evaluated on
+the 3 scans of sequence 08. Writes cards with mean and spread into ``results/real_kitti/`` and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import lidistill
+from lidistill.evaluation.card import merge_cards, read_card, write_card
+from lidistill.evaluation.table import markdown_table
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "real_kitti"
+RECIPES = HERE / "recipes"
+NETWORKS = {
+    "random": ("probe", None),
+    "distilled": ("probe", "backbone"),
+    "supervised": ("finetune", None),
+    "finetuned": ("finetune", "backbone"),
+}
+
+
+def make_teacher(shared: Path, out: Path) -> Path:
+    """Export the Cityscapes network as a program, once, with what is known of it in a sidecar file."""
+    program = out / "espnet_c.pt2"
+    if not program.is_file():
+        tool = shared / "tools" / "make_real_teacher.py"
+        subprocess.run([sys.executable, str(tool), "--out", str(program)], check=True)
+    sidecar = program.with_suffix(".yaml")
+    sidecar.write_text(
+        "stride: 8\ngrid: origin\ncolors: {mean: [73.158325, 82.90902, 72.3924], std: [44.91484, 46.15292, 45.319206]}\n"
+    )
+    return program
+
+
+def learn(data: str, teacher: Path, folder: Path, seed: int, options: list[str]) -> None:
+    """Make the runs of one seed that are not there yet."""
+    common = {"seed": seed, "set": tuple(options)}
+
+    def again(path: Path) -> dict[str, bool]:
+        return {"resume": (path / "recipe.yaml").is_file()}
+
+    backbone = folder / "backbone"
+    if not (backbone / "model.safetensors").is_file():
+        recipe = str(RECIPES / "kitti-distil.yaml")
+        lidistill.pretrain((data,), out=backbone, recipe=recipe, teacher=str(teacher), **again(backbone), **common)
+    for name, (verb, parent) in NETWORKS.items():
+        path = folder / name
+        if not (path / "card.json").is_file():
+            act = lidistill.probe if verb == "probe" else lidistill.finetune
+            recipe = str(RECIPES / ("kitti-finetune.yaml" if name == "finetuned" else f"kitti-{verb}.yaml"))
+            act(folder / parent if parent else None, data=data, out=path, recipe=recipe, **again(path), **common)
+
+
+def main() -> None:
+    """Run what is missing, write the merged cards, print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, default=Path("runs/real_kitti"))
+    parser.add_argument("--set", nargs="*", default=[], help="overrides for all recipes, for example workers=1")
+    parser.add_argument("--table", action="store_true", help="only print the table of the cards that are there")
+    args = parser.parse_args()
+    if not args.table:
+        data = f"semantic-kitti:{args.shared / 'real' / 'semantickitti'}"
+        teacher = make_teacher(args.shared, args.work)
+        for seed in args.seeds:
+            learn(data, teacher, args.work / f"seed-{seed}", seed, args.set)
+        for name in NETWORKS:
+            cards = [read_card(args.work / f"seed-{seed}" / name / "card.json") for seed in args.seeds]
+            write_card(merge_cards(cards, f"kitti/{name}"), RESULTS / f"{name}.json")
+    print(table())
+
+
+def table() -> str:
+    """The committed cards as a markdown table, per class too."""
+    rows = []
+    for name in NETWORKS:
+        if (RESULTS / f"{name}.json").is_file():
+            metrics = read_card(RESULTS / f"{name}.json").metrics
+            present = metrics["miou_present"]
+            seeds = ", ".join(f"{100 * v:.1f}" for v in present.values if v is not None)
+            mean, std = 100 * (present.mean or 0), 100 * (present.std or 0)
+            rows.append({"network": name, "mIoU % (classes in the truth)": f"{mean:.1f} ± {std:.1f}", "seeds": seeds})
+    return markdown_table(rows)
+
+
+if __name__ == "__main__":
+    main()

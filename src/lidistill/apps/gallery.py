@@ -1,0 +1,167 @@
+"""The pictures of a run: what pairs with what, what the network finds alike, what it predicts."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lidistill.datasets.source import Source
+from lidistill.errors import InputError
+from lidistill.evaluation.correlation import correlation, query_point
+from lidistill.evaluation.inference import Scanned, look
+from lidistill.evaluation.palette import class_colors, similarity_colors
+from lidistill.evaluation.pca import fit_pca
+from lidistill.evaluation.pictures import beside, heat, mark, mark_point, overlay, stack, write_picture
+from lidistill.evaluation.render import Picture, from_behind, render_cloud
+from lidistill.sensing.frame import CameraView, Frame
+from lidistill.sensing.pairing import Pairs, pair
+from lidistill.students.network import Network
+from lidistill.teachers.colors import ColorMatch
+from lidistill.teachers.images import prepare
+from lidistill.teachers.teacher import Teacher
+from lidistill.training.recipe import DistilRecipe
+from lidistill.training.run import Run
+
+log = logging.getLogger("lidistill")
+
+QUERIES = 3
+SIZE = (400, 720)
+
+
+def draw_gallery(
+    run: Run,
+    network: Network,
+    source: Source,
+    teacher: Teacher | None = None,
+    colors: dict[str, ColorMatch] | None = None,
+) -> None:
+    """Write ``pictures/`` and ``pictures/captions.json`` from the middle frame of ``source``.
+
+    With its ``teacher`` (and the ``colors`` that training used), a distilled network's pictures show both side by side.
+    """
+    frame = _frame(source)
+    if frame is None:
+        log.warning("no pictures: no frame of %s could be read", source.spec)
+        return
+    seen = look(network, frame, run.config.model.voxel)
+    view = frame.views[0] if frame.views else None
+    pairs = pair(frame, view) if view is not None else None
+    pictures: dict[str, tuple[Picture, str]] = {}
+    if view is not None and pairs is not None:
+        caption = f"{len(pairs.rows)} points that camera {view.name} sees, coloured by depth"
+        pictures["overlay.jpg"] = overlay(view.image(), pairs), caption
+    features = (seen.features if run.config.model.classes else seen.outputs).numpy()
+    maps = None
+    if teacher is not None and view is not None and isinstance(run.config.recipe, DistilRecipe):
+        maps = _teacher_map(teacher, view, run.config.recipe, (colors or {}).get(frame.sensor.name))
+    pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)
+    found = _correlations(frame, view, pairs, features, seen, maps)
+    if found is not None:
+        pictures["correlation.jpg"] = found
+    if run.config.model.classes and source.taxonomy is not None:
+        camera = from_behind(frame.sensor.forward, size=SIZE)
+        shown = [render_cloud(frame.points, class_colors(seen.prediction(), source.taxonomy), camera)]
+        captions = ["prediction"]
+        if frame.labels is not None:
+            shown.append(render_cloud(frame.points, class_colors(frame.labels, source.taxonomy), camera))
+            captions.append("truth")
+        pictures["prediction.jpg"] = beside(shown, captions), f"classes of {frame.token}"
+    for name, (picture, _) in pictures.items():
+        write_picture(picture, run.path / "pictures" / name)
+    run.write_json("pictures/captions.json", {name: caption for name, (_, caption) in pictures.items()})
+
+
+def _frame(source: Source) -> Frame | None:
+    """The frame in the middle of the source, or the next one that can be read."""
+    middle = len(source) // 2
+    for index in (*range(middle, len(source)), *range(middle)):
+        try:
+            frame = source[index]
+            for view in frame.views[:1]:
+                view.image()
+        except InputError:
+            continue
+        return frame
+    return None
+
+
+def _teacher_map(
+    teacher: Teacher, view: CameraView, recipe: DistilRecipe, color: ColorMatch | None
+) -> NDArray[np.float32]:
+    """(h, w, D): what the teacher says of the picture, asked as in training."""
+    image = prepare(view.image(), recipe.teacher.image_size, antialias=recipe.teacher.antialias)
+    image = image if color is None else color(image)
+    teacher = teacher.cpu()
+    with torch.inference_mode():
+        features: NDArray[np.float32] = teacher(image[None])[0].permute(1, 2, 0).float().numpy()
+    return features
+
+
+def _pca(
+    frame: Frame,
+    view: CameraView | None,
+    features: NDArray[np.float32],
+    seen: Scanned,
+    maps: NDArray[np.float32] | None,
+) -> tuple[Picture, str]:
+    """The cloud in the first three principal components of its features; beside it the teacher's, in the same axes."""
+    axes = fit_pca(features if maps is None else maps.reshape(-1, maps.shape[-1]))
+    colors = axes(features)[seen.rows.numpy()]
+    cloud = render_cloud(frame.points, colors, from_behind(frame.sensor.forward, size=SIZE))
+    if maps is None or view is None:
+        return cloud, "student features in false colours: what has one colour is alike to the network"
+    height, width = SIZE[0], round(SIZE[0] * view.width / view.height)
+    grown = np.kron(axes(maps), np.ones((-(-height // maps.shape[0]), 1, 1), np.uint8))
+    stretched = grown[np.arange(height) * len(grown) // height][:, np.arange(width) * maps.shape[1] // width]
+    shown = beside([cloud, stretched, view.image()], ["student, lidar only", f"teacher, camera {view.name}", "image"])
+    return shown, "features of student and teacher in the same false colours"
+
+
+def _correlations(
+    frame: Frame,
+    view: CameraView | None,
+    pairs: Pairs | None,
+    features: NDArray[np.float32],
+    seen: Scanned,
+    maps: NDArray[np.float32] | None,
+) -> tuple[Picture, str] | None:
+    """Similarity of some query points with the whole cloud and, through the teacher, with the picture (figure 1)."""
+    camera = from_behind(frame.sensor.forward, size=SIZE)
+    rows = []
+    for query in _queries(frame, pairs):
+        wanted = features[int(seen.rows[query])]
+        similar = similarity_colors(correlation(features, wanted)[seen.rows.numpy()])
+        parts = [mark_point(render_cloud(frame.points, similar, camera), frame.points[query], camera)]
+        if view is not None and pairs is not None and maps is not None:
+            shown = heat(view.image(), correlation(maps, wanted))
+            place = np.flatnonzero(pairs.rows == query)
+            parts.append(mark(shown, pairs.pixels[place[0]]) if len(place) else shown)
+        rows.append(beside(parts) if len(parts) > 1 else parts[0])
+    if not rows:
+        return None
+    caption = "cosine similarity with the marked point: dark = unlike, bright = alike"
+    return stack(rows), caption + ("; right: with the teacher's features of the picture" if maps is not None else "")
+
+
+def _queries(frame: Frame, pairs: Pairs | None) -> list[int]:
+    """Rows of a few points worth asking about, among those the camera sees if there is one.
+
+    With labels: one of each of the three commonest classes but the ground's; without: one of each of three heights.
+    """
+    chosen = np.ones(len(frame), bool)
+    if pairs is not None and len(pairs.rows):
+        chosen = np.zeros(len(frame), bool)
+        chosen[pairs.rows] = True
+    if frame.labels is not None:
+        present, counts = np.unique(frame.labels[chosen & (frame.labels != 255)], return_counts=True)
+        masks = [chosen & (frame.labels == label) for label in present[np.argsort(-counts)][: QUERIES + 1]]
+    else:
+        height = frame.points[:, 2]
+        edges = np.quantile(height[chosen], np.linspace(0, 1, QUERIES + 1))
+        pieces = zip(edges[:-1], edges[1:], strict=True)
+        masks = [chosen & (height >= low) & (height <= high) for low, high in pieces]
+    found = [query_point(frame.points, mask) for mask in masks]
+    return [row for row in found if row is not None][:QUERIES]

@@ -1,0 +1,30 @@
+"""A run's ``log.txt``: what the console says, with the time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lidistill.training.run import Run
+
+log = logging.getLogger("lidistill")
+
+
+@contextmanager
+def logged(run: Run) -> Iterator[None]:
+    """While inside, everything that lidistill logs also goes to the run's ``log.txt`` (appended)."""
+    handler = logging.FileHandler(run.path / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        log.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,107 @@
+"""The command line: help screens are quick and complete, faults are one sentence with the right exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lidistill
+from lidistill.cli import ORDER, VERBS, main
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "lidistill", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_overview_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert sorted(name for _, group in ORDER for name in group) == sorted(VERBS)
+    assert all(verb in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_of_every_verb_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"$ lidistill {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["demo", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from lidistill.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'scipy', 'matplotlib', 'embreex', 'laspy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_answers_within_a_second() -> None:
+    # the best of three, against the bare interpreter's own start: the machine may be busy with something else
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert best("-m", "lidistill", "pretrain", "--help") - best("-c", "pass") < 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pretrian"], "did you mean 'pretrain'?"),
+        (["recipes", "scalr-pluss"], "did you mean 'scalr-plus'?"),
+        (["recipes", "nowhere.yaml"], "does not exist"),
+        (["pretrain", "nowhere", "--out", "x"], "nowhere"),
+        (["pretrain", "--out", "x"], "name at least one source"),
+        (["probe", "nowhere", "--data", "here", "--out", "x"], "does not exist"),
+        (["evaluate", "nowhere", "--data", "here"], "does not exist"),
+        (["predict", "nowhere", "a.bin", "--out", "x"], "does not exist"),
+        (["import-checkpoint", "nowhere.pth", "x"], "nowhere.pth"),
+        (["report", "nowhere"], "nowhere"),
+        (["probe", "--data", "here", "--out", "x", "--set", "lr"], "expected key=value"),
+        (["probe", "--data", "here", "--out", "x", "--set", "learning_rate=1"], "learning_rate"),
+        (["probe", "--data", "here", "--out", "x", "--recipe", "scalr"], "takes one of kind segment"),
+        (["pretrain", "here", "--out", "x", "--recipe", "linear-probe"], "takes one of kind distil"),
+    ],
+)
+def test_fault_is_one_sentence(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.startswith("lidistill: ")
+    assert shown.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["pretrain", "here", "--ouut", "x"], ["pretrain", "here", "--epochs", "many"]])
+def test_unknown_option_and_wrong_type_exit_with_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_python_functions_are_the_verbs() -> None:
+    for name in lidistill.__all__:
+        assert callable(getattr(lidistill, name))
+    with pytest.raises(AttributeError):
+        lidistill.nothing  # noqa: B018

@@ -1,0 +1,140 @@
+"""The run folder: complete, atomic, readable without executing anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from lidistill.students.config import HeadConfig
+from lidistill.students.network import Network
+from lidistill.students.registry import student_config
+
+from lidistill.errors import InputError, RunError
+from lidistill.sensing.files.atomic import write_atomically
+from lidistill.training.recipe import load_recipe
+from lidistill.training.run import ModelConfig, Run, RunConfig, load_network
+
+
+def config(seed: int = 0) -> RunConfig:
+    recipe = load_recipe("city-probe", [f"seed={seed}", "student=waffleiron-2-16"])
+    model = ModelConfig(student=recipe.student, head=HeadConfig(kind="probe", outputs=3), classes=("a", "b", "c"))
+    return RunConfig(verb="probe", sources=("rig",), model=model, recipe=recipe)
+
+
+def test_a_folder_says_all_that_is_needed_to_build_the_network_again(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", config())
+    network = Network(config().model.student, config().model.head)
+    run.save_network(network)
+    again, described = Run.open(tmp_path / "run").load_network()
+    assert described == config().model
+    assert Run.open(tmp_path / "run").config == config()
+    assert not again.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    Run.create(out, config())
+    with pytest.raises(InputError, match="holds a run already"):
+        Run.create(out, config())
+    with pytest.raises(InputError, match=r"recipe\.seed = 0 there, 1 now"):
+        Run.create(out, config(seed=1), resume=True)
+    assert Run.create(out, config(), resume=True).config == config()
+    assert Run.create(out, config(seed=1), overwrite=True).config == config(seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(InputError, match="not empty"):
+            Run.create(tmp_path / "mine", config(), **options)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "precious"
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        Run.create(tmp_path / "file", config())
+
+
+@pytest.mark.parametrize("text", ["verb: [", "verb: dance", "- 1", "verb: probe\nmodel: 3", "\x80"])
+def test_a_damaged_recipe_is_a_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"recipe\.yaml") as error:
+        Run.open(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--resume"):
+        Run.create(tmp_path / "run", config()).load_network()
+
+
+def test_damaged_weights_are_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"not weights")
+    with pytest.raises(InputError, match="safetensors"):
+        load_network(file)
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(InputError, match="does not describe"):
+        load_network(file)
+    save_file({"x": torch.zeros(1)}, file, {"lidistill": config().model.model_dump_json()})
+    with pytest.raises(InputError, match="do not fit"):
+        load_network(file)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/lidistill-was-here",)
+
+
+def test_a_checkpoint_is_never_executed(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", config())
+    (run.path / "checkpoint.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        run.load_checkpoint()
+    assert not Path("/tmp/lidistill-was-here").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def fill(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(RunError, match="disk is full"):
+        write_atomically(target, fill)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "below" / "x", lambda path: path.write_text(""))
+
+
+def test_a_metrics_line_cut_short_is_dropped(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", config())
+    for step in (10, 20, 30):
+        run.log(step=step, loss=1.0)
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "lo')
+    assert [row["step"] for row in run.metrics()] == [10, 20, 30]
+    run.rewind_metrics(20)
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 20]
+
+
+def test_student_config_is_rebuilt_exactly() -> None:
+    student = student_config("waffleiron-48-768", activation="gelu")
+    model = ModelConfig(student=student, head=HeadConfig(kind="mlp", outputs=8, hidden=4))
+    assert ModelConfig.model_validate_json(model.model_dump_json()) == model
