@@ -100,9 +100,8 @@ def main() -> None:
     whole = milliseconds["whole sample"]
     rows = [{"stage": n, "ms": round(ms, 2), "share %": round(100 * ms / whole)} for n, ms in milliseconds.items()]
     print(text_table(rows))
-    print(
-        f"{1000 / whole:.1f} samples/s/core; {points // args.samples} points and {pairs_seen // args.samples} pairs a sample"
-    )
+    print(f"{1000 / whole:.1f} samples/s/core")
+    print(f"{points // args.samples} points and {pairs_seen // args.samples} pairs a sample")
     shown = args.source.replace(os.path.expanduser("~"), "~")
     result = {
         "source": shown,

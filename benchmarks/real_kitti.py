@@ -38,7 +38,8 @@ def make_teacher(shared: Path, out: Path) -> Path:
         subprocess.run([sys.executable, str(tool), "--out", str(program)], check=True)
     sidecar = program.with_suffix(".yaml")
     sidecar.write_text(
-        "stride: 8\ngrid: origin\ncolors: {mean: [73.158325, 82.90902, 72.3924], std: [44.91484, 46.15292, 45.319206]}\n"
+        "stride: 8\ngrid: origin\n"
+        "colors: {mean: [73.158325, 82.90902, 72.3924], std: [44.91484, 46.15292, 45.319206]}\n"
     )
     return program
 

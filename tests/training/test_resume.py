@@ -41,7 +41,7 @@ def stop_in_the_middle(arguments: list[str], out: Path, number: int) -> subproce
     """Start the run and send the signal once it has a checkpoint and has gone on from it."""
     process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not ((out / "checkpoint.pt").is_file() or number == signal.SIGTERM and lines(out) >= 1):
+    while not ((out / "checkpoint.pt").is_file() or (number == signal.SIGTERM and lines(out) >= 1)):
         assert process.poll() is None, (process.stderr.read() if process.stderr else b"").decode()
         assert time.monotonic() < deadline, "the run has not got anywhere"
         time.sleep(0.01)

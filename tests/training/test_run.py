@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lidistill.students.config import HeadConfig
-from lidistill.students.network import Network
-from lidistill.students.registry import student_config
 
 from lidistill.errors import InputError, RunError
 from lidistill.sensing.files.atomic import write_atomically
+from lidistill.students.config import HeadConfig
+from lidistill.students.network import Network
+from lidistill.students.registry import student_config
 from lidistill.training.recipe import load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig, load_network
 

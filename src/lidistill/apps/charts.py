@@ -20,7 +20,7 @@ MOST = 600
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One curve: ``x`` and ``y`` (N,), values that are not finite are left out; ``style`` is a class of the page's CSS."""
+    """One curve: ``x`` and ``y`` (N,); what is not finite is left out. ``style`` is a class of the page's CSS."""
 
     name: str
     x: ArrayLike
@@ -28,14 +28,22 @@ class Series:
     style: Literal["raw", "main", "second", "dots"] = "main"
 
 
-def smooth(y: ArrayLike, window: float = 20.0) -> Array:
-    """Running mean (N,) that forgets over ``window`` values; its start is not pulled towards 0."""
+def smooth(y: ArrayLike, window: float | None = None) -> Array:
+    """Mean of the values around each of ``y`` (N,), weights falling by e over ``window`` values (None = N / 40).
+
+    Forgets forwards and backwards alike, so that the curve neither lags nor is pulled towards 0 at its ends.
+    """
     values = np.asarray(y, np.float64)
-    keep = math.exp(-1 / max(window, 1e-9))
+    keep = math.exp(-1 / max(len(values) / 40 if window is None else window, 1e-2))
+    return (_trailing(values, keep) + _trailing(values[::-1], keep)[::-1]) / 2
+
+
+def _trailing(values: Array, keep: float) -> Array:
     result, total, weight = np.empty(len(values)), 0.0, 0.0
     for i, value in enumerate(values):
+        total, weight = keep * total, keep * weight
         if math.isfinite(value):
-            total, weight = keep * total + value, keep * weight + 1
+            total, weight = total + value, weight + 1
         result[i] = total / weight if weight else math.nan
     return result
 
@@ -100,10 +108,10 @@ def _finite(series: Series) -> tuple[Array, Array]:
 def _curve(series: Series, x: Array, y: Array, values: Array) -> str:
     places = list(zip(x, y, strict=True))
     if series.style == "dots" or len(places) == 1:
-        tip = html.escape(series.name)
+        tips = [f"<title>{html.escape(series.name)} {value:.4g}</title>" for value in values]
         return "".join(
-            f'<circle class="{series.style} dot" cx="{a:.1f}" cy="{b:.1f}" r="3.2"><title>{tip} {v:.4g}</title></circle>'
-            for (a, b), v in zip(places, values, strict=True)
+            f'<circle class="{series.style}" cx="{a:.1f}" cy="{b:.1f}" r="3.2">{tip}</circle>'
+            for (a, b), tip in zip(places, tips, strict=True)
         )
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     return f'<polyline class="{series.style}" points="{line}"/>'

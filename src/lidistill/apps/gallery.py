@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -161,7 +162,6 @@ def _queries(frame: Frame, pairs: Pairs | None) -> list[int]:
     else:
         height = frame.points[:, 2]
         edges = np.quantile(height[chosen], np.linspace(0, 1, QUERIES + 1))
-        pieces = zip(edges[:-1], edges[1:], strict=True)
-        masks = [chosen & (height >= low) & (height <= high) for low, high in pieces]
+        masks = [chosen & (height >= low) & (height <= high) for low, high in pairwise(edges)]
     found = [query_point(frame.points, mask) for mask in masks]
     return [row for row in found if row is not None][:QUERIES]

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lidistill import __version__
 from lidistill.apps.charts import Series, chart, smooth
+from lidistill.apps.record import Record, Row, number, part, picture_kind, read_record
 from lidistill.apps.report_page import page, section, tiles
-from lidistill.errors import InputError
 from lidistill.evaluation.table import html_table
 from lidistill.sensing.files import write_atomically
 from lidistill.taxonomy import load as load_taxonomy
 from lidistill.taxonomy import names as taxonomy_names
 
-KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 BESIDE = {"step", "epoch", "split", "lr", "samples_per_s", "data", "frames", "miou", "iou"}
 """Keys of a line of metrics.jsonl that are not losses."""
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What lies in a run folder, as far as it is there and can be read."""
-
-    path: Path
-    text: str
-    config: Row
-    rows: tuple[Row, ...]
-    cards: tuple[Row, ...]
-    pictures: tuple[tuple[str, bytes], ...]
-    skipped: tuple[Row, ...]
-    finished: bool
 
 
 def write_report(run: str | Path) -> Path:
@@ -56,31 +36,6 @@ def write_report(run: str | Path) -> Path:
     return target
 
 
-def read_record(path: Path) -> Record:
-    """Read a run folder; damaged parts count as missing, but for ``recipe.yaml``, without which it is no run."""
-    recipe = path / "recipe.yaml"
-    if not recipe.is_file():
-        what = "does not exist" if not path.exists() else "holds no recipe.yaml, so it is no run folder"
-        raise InputError(f"run {path}: {what}; give the --out folder of pretrain, probe or finetune")
-    try:
-        text = recipe.read_text(encoding="utf-8")
-        config = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
-    cards = [_json(file) for file in (path / "card.json", *sorted((path / "evaluations").glob("*.json")))]
-    skipped = _json(path / "skipped.json")
-    return Record(
-        path,
-        text,
-        config if isinstance(config, dict) else {},
-        tuple(_lines(path / "metrics.jsonl")),
-        tuple(card for card in cards if isinstance(card, dict)),
-        tuple(_pictures(path / "pictures")),
-        tuple(item for item in skipped if isinstance(item, dict)) if isinstance(skipped, list) else (),
-        (path / "model.safetensors").is_file(),
-    )
-
-
 def render(record: Record) -> str:
     """The report as HTML."""
     title = record.path.resolve().name
@@ -94,59 +49,8 @@ def render(record: Record) -> str:
         section("Recipe", f"<pre>{html.escape(record.text.rstrip())}</pre>"),
         section("Environment", _environment(record.cards)),
     ]
-    version = str(record.config.get("version") or "")
-    parts.append(f"<footer>Written by lidistill {html.escape(version)}. This file is complete in itself.</footer>")
-    return page(f"{title} - lidistill", "\n".join(part for part in parts if part))
-
-
-# ---- reading
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _lines(path: Path) -> list[Row]:
-    """The lines of ``metrics.jsonl``; one that a kill cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
-
-
-def _pictures(folder: Path) -> list[tuple[str, bytes]]:
-    """(caption, content) of the pictures, in the order of ``captions.json``, the others after them by name."""
-    captions = _json(folder / "captions.json")
-    captions = captions if isinstance(captions, dict) else {}
-    there = {p.name: p for p in sorted(folder.glob("*")) if p.suffix in {".png", ".jpg", ".jpeg"} and p.is_file()}
-    order = [*(name for name in captions if name in there), *(name for name in there if name not in captions)]
-    found = [(str(captions.get(name, there[name].stem)), there[name].read_bytes()) for name in order]
-    return [(caption, data) for caption, data in found if _kind(data)]
-
-
-def _kind(data: bytes) -> str | None:
-    return next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
-
-
-def _number(value: Any) -> float:
-    """A finite number, or nan."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else math.nan
-
-
-def _part(values: Any, *keys: str) -> Any:
-    """``values[a][b]...`` as far as it goes; None where it ends."""
-    for key in keys:
-        values = values.get(key) if isinstance(values, Mapping) else None
-    return values
+    parts.append(f"<footer>Written by lidistill {__version__}. This file is complete in itself.</footer>")
+    return page(f"{title} - lidistill", "\n".join(text for text in parts if text))
 
 
 # ---- sections
@@ -157,76 +61,79 @@ def _header(title: str, record: Record) -> str:
     verb = str(config.get("verb") or "run")
     sources = config.get("sources") or ()
     about = [
-        _student(_part(config, "model", "student")),
-        f"teacher {_part(config, 'recipe', 'teacher', 'name')}" if _part(config, "recipe", "teacher", "name") else "",
-        f"recipe {_part(config, 'recipe', 'name')}" if _part(config, "recipe", "name") else "",
+        _student(part(config, "model", "student")),
+        f"teacher {part(config, 'recipe', 'teacher', 'name')}" if part(config, "recipe", "teacher", "name") else "",
+        f"recipe {part(config, 'recipe', 'name')}" if part(config, "recipe", "name") else "",
         f"data {', '.join(map(str, sources))}" if isinstance(sources, list | tuple) and sources else "",
         f"from {config['parent']}" if config.get("parent") else "",
     ]
     badges = [verb, *([] if record.finished else ["not finished"])]
     shown = " ".join(f'<span class="badge">{html.escape(b)}</span>' for b in badges)
-    lead = html.escape(" · ".join(part for part in about if part))
-    return f'<header>\n<h1>{html.escape(title)} {shown}</h1>\n<p class="lead">{lead}</p>\n{tiles(_figures(record))}\n</header>'
+    lead = html.escape(" · ".join(text for text in about if text))
+    heading = f'<h1>{html.escape(title)} {shown}</h1>\n<p class="lead">{lead}</p>'
+    return f"<header>\n{heading}\n{tiles(_figures(record))}\n</header>"
 
 
 def _student(student: Any) -> str:
-    kind, depth, width = (_part(student, key) for key in ("kind", "depth", "width"))
+    kind, depth, width = (part(student, key) for key in ("kind", "depth", "width"))
     return f"student {kind}-{depth}-{width}" if kind else ""
 
 
 def _figures(record: Record) -> list[tuple[str, str]]:
     """The main figures, most telling first."""
-    train = [row for row in record.rows if row.get("split") == "train"]
+    train, held_out = _of(record.rows, "train"), _of(record.rows, "val")
     found: list[tuple[str, str]] = []
     scored = _scored(record.rows)
     if scored:
-        found.append((f"{100 * _number(scored.get('miou')):.1f} %", f"mIoU, split {scored.get('split', 'val')}"))
-    losses = [value for row in train if math.isfinite(value := _number(row.get("loss")))]
-    if losses:
-        found.append((f"{smooth(losses)[-1]:.3f}", f"training loss (began at {losses[0]:.3f})"))
-    held_out = [
-        value for row in record.rows if row.get("split") == "val" and not math.isnan(value := _number(row.get("loss")))
-    ]
-    if held_out:
-        found.append((f"{held_out[-1]:.3f}", "loss on held-out scans"))
-    steps = [_number(row.get("step")) for row in train]
-    epochs = [_number(row.get("epoch")) for row in train]
-    if steps and not math.isnan(steps[-1]):
-        passes = "" if math.isnan(epochs[-1]) else f", {epochs[-1]:.3g} epochs"
-        found.append((f"{steps[-1]:,.0f}", f"iterations{passes}"))
-    rates = [value for row in train if math.isfinite(value := _number(row.get("samples_per_s")))]
-    if rates:
+        found.append((f"{100 * number(scored['miou']):.1f} %", f"mIoU, split {scored.get('split', 'val')}"))
+    if losses := _column(train, "loss"):
+        found.append((f"{statistics.fmean(losses[-10:]):.3f}", f"training loss (began at {losses[0]:.3f})"))
+    if losses := _column(held_out, "loss"):
+        found.append((f"{losses[-1]:.3f}", "loss on held-out scans"))
+    if steps := _column(train, "step"):
+        epochs = _column(train, "epoch")
+        found.append((f"{steps[-1]:,.0f}", f"iterations, {epochs[-1]:.3g} epochs" if epochs else "iterations"))
+    if rates := _column(train, "samples_per_s"):
         found.append((f"{statistics.median(rates):.3g}", "scans per second while training"))
     if record.skipped:
         found.append((str(len(record.skipped)), "frames skipped"))
     return found
 
 
+def _of(rows: Sequence[Row], split: str) -> list[Row]:
+    return [row for row in rows if row.get("split") == split]
+
+
+def _column(rows: Sequence[Row], key: str) -> list[float]:
+    """The finite numbers under ``key``."""
+    return [value for row in rows if not math.isnan(value := number(row.get(key)))]
+
+
 def _charts(rows: Sequence[Row]) -> str:
-    train = [row for row in rows if row.get("split") == "train"]
-    held_out = [row for row in rows if row.get("split") == "val"]
-    has_epochs = bool(train) and all(not math.isnan(_number(row.get("epoch"))) for row in train)
-    axis = "epoch" if has_epochs else "step"
+    train, held_out = _of(rows, "train"), _of(rows, "val")
+    axis = "epoch" if train and len(_column(train, "epoch")) == len(train) else "step"
 
     def curve(name: str, key: str, lines: Sequence[Row], style: Any = "main") -> Series:
-        return Series(name, [_number(row.get(axis)) for row in lines], [_number(row.get(key)) for row in lines], style)
+        return Series(name, [number(row.get(axis)) for row in lines], [number(row.get(key)) for row in lines], style)
+
+    def smoothed(title: str, key: str, *more: Series) -> str:
+        raw = curve("", key, train, "raw")
+        return chart(title, [raw, Series("training", raw.x, smooth(raw.y), "main"), *more], x_label=axis)
 
     charts = []
     for key in dict.fromkeys(k for row in (*train, *held_out) for k in row if k not in BESIDE):
-        raw = curve("", key, train, "raw")
-        mean = Series("training", raw.x, smooth(raw.y), "main")
-        charts.append(chart(key, [raw, mean, curve("held out", key, held_out, "dots")], x_label=axis))
-    if sum(not math.isnan(_number(row.get("miou"))) for row in held_out) > 1:
+        charts.append(smoothed(key, key, curve("held out", key, held_out, "dots")))
+    if len(_column(held_out, "miou")) > 1:
         charts.append(chart("mIoU", [curve("", "miou", held_out)], x_label=axis))
     charts.append(chart("learning rate", [curve("", "lr", train)], x_label=axis))
-    charts.append(chart("scans per second", [curve("", "samples_per_s", train)], x_label=axis))
+    charts.append(smoothed("scans per second", "samples_per_s"))
     drawn = "\n".join(c for c in charts if c)
     return f'<div class="charts">\n{drawn}\n</div>' if drawn else ""
 
 
 def _scored(rows: Sequence[Row]) -> Row | None:
     """The last line with an mIoU."""
-    return next((row for row in reversed(rows) if not math.isnan(_number(row.get("miou")))), None)
+    return next((row for row in reversed(rows) if not math.isnan(number(row.get("miou")))), None)
 
 
 def _classes(record: Record) -> str:
@@ -234,10 +141,10 @@ def _classes(record: Record) -> str:
     scored = next((row for row in reversed(record.rows) if isinstance(row.get("iou"), dict)), None)
     if scored is None:
         return ""
-    colors = _swatches(_part(record.config, "model", "taxonomy"))
+    colors = _swatches(part(record.config, "model", "taxonomy"))
     lines = []
     for name, raw in scored["iou"].items():
-        value = _number(raw)
+        value = number(raw)
         absent = math.isnan(value)
         bar = "" if absent else f'<i style="width:{100 * min(max(value, 0), 1):.1f}%{_paint(colors.get(name))}"></i>'
         swatch = f'<i style="background:{colors[name]}"></i>' if name in colors else ""
@@ -246,15 +153,16 @@ def _classes(record: Record) -> str:
             f'<td class="number">{"absent" if absent else f"{100 * value:.1f}"}</td><td class="bar">{bar}</td></tr>'
         )
     body = "\n".join(lines)
-    miou = _number(scored.get("miou"))
+    miou = number(scored.get("miou"))
     foot = (
         "" if math.isnan(miou) else f'<tr><td></td><td>mIoU</td><td class="number">{100 * miou:.1f}</td><td></td></tr>'
     )
     where = f"{scored.get('frames', '')} scans of {scored.get('data', '')} ({scored.get('split', '')})"
     note = f'<p class="lead">{html.escape(where)}</p>' if scored.get("data") else ""
     return (
-        f'{note}<div class="wide"><table>\n<thead><tr><th></th><th>class</th><th class="number">IoU %</th><th></th></tr>'
-        f"</thead>\n<tbody>\n{body}\n</tbody>\n<tfoot>{foot}</tfoot>\n</table></div>"
+        f'{note}<div class="wide"><table>\n'
+        '<thead><tr><th></th><th>class</th><th class="number">IoU %</th><th></th></tr></thead>'
+        f"\n<tbody>\n{body}\n</tbody>\n<tfoot>{foot}</tfoot>\n</table></div>"
     )
 
 
@@ -273,12 +181,12 @@ def _paint(color: str | None) -> str:
 def _evaluations(cards: Sequence[Row]) -> str:
     rows = []
     for card in cards:
-        metrics = _part(card, "metrics")
+        metrics = part(card, "metrics")
         figures = {k: v for k, v in metrics.items() if "/" not in k} if isinstance(metrics, Mapping) else {}
-        row: Row = {"data": _part(card, "data", "spec"), "split": _part(card, "data", "split")}
-        row |= {"scans": _part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
+        row: Row = {"data": part(card, "data", "spec"), "split": part(card, "data", "split")}
+        row |= {"scans": part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
         for key, metric in figures.items():
-            value, spread = _number(_part(metric, "mean")), _number(_part(metric, "std"))
+            value, spread = number(part(metric, "mean")), number(part(metric, "std"))
             shown = "-" if math.isnan(value) else f"{100 * value:.1f}"
             row[f"{key} %"] = shown if math.isnan(spread) else f"{shown} ± {100 * spread:.1f}"
         rows.append(row)
@@ -288,9 +196,8 @@ def _evaluations(cards: Sequence[Row]) -> str:
 def _figure(caption: str, data: bytes) -> str:
     content = base64.b64encode(data).decode()
     text = html.escape(caption)
-    return (
-        f'<figure><img src="data:{_kind(data)};base64,{content}" alt="{text}"><figcaption>{text}</figcaption></figure>'
-    )
+    image = f'<img src="data:{picture_kind(data)};base64,{content}" alt="{text}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
 def _skipped(skipped: Sequence[Row]) -> str:
@@ -303,6 +210,7 @@ def _environment(cards: Sequence[Row]) -> str:
     if not cards:
         return ""
     card = cards[0]
-    facts = [*(_part(card, "hardware") or {}).items(), *(_part(card, "software") or {}).items()]
+    groups = [group for key in ("hardware", "software") if isinstance(group := card.get(key), Mapping)]
+    facts = [fact for group in groups for fact in group.items()]
     facts += [("evaluated", card["created"])] if card.get("created") else []
     return f'<div class="wide">{html_table([{"what": k, "value": str(v)} for k, v in facts])}</div>' if facts else ""

@@ -53,7 +53,8 @@ footer { color: var(--soft); font-size: .82rem; margin-top: 3rem; }
 @media (max-width: 36rem) { td.bar { width: 30%; } th, td { padding: .3rem .35rem; } }
 @media print { :root { --page: #fff; --ink: #000; --soft: #444; --line: #ccc; --card: #fff; --main: #1a4ccc;
   --second: #b34a00; --bar: #b9ccf5; } body { font-size: 11pt; } main { max-width: none; padding: 0; }
-  pre { white-space: pre-wrap; } td.bar i, td.swatch i { print-color-adjust: exact; } .charts { grid-template-columns: 1fr 1fr; }
+  pre { white-space: pre-wrap; } td.bar i, td.swatch i { print-color-adjust: exact; }
+  .charts { grid-template-columns: 1fr 1fr; }
   .chart, tr { break-inside: avoid; } h2 { break-after: avoid; } }
 """
 

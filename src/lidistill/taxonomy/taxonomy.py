@@ -27,9 +27,9 @@ class Taxonomy:
     """A class list and one raw table.
 
     ``classes``: C names, the train id is the position; ``colors`` (C, 3) uint8 RGB; ``table`` uint8: raw id -> train
-    id, 255 = ignore, raw ids beyond the table are ignored; ``inverse`` (C,) uint32: the raw id that a prediction of each
-    class is written as (the one that bears the class's name, else the smallest; 0 where the source lacks the class);
-    ``source``: the data set whose raw ids the table reads.
+    id, 255 = ignore, raw ids beyond the table are ignored; ``inverse`` (C,) uint32: the raw id that a prediction of
+    a class is written as (the one that bears the class's name, else the smallest; 0 where the source lacks the
+    class); ``source``: the data set whose raw ids the table reads.
     """
 
     name: str
