@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 34
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 36, 34
 MOST = 600
 """Points of a curve; more could not be seen."""
 
@@ -74,7 +74,7 @@ def chart(title: str, series: Sequence[Series], *, x_label: str = "step") -> str
 
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">',
-        f'<text class="title" x="{LEFT}" y="16">{html.escape(title)}</text>',
+        f'<text class="title" x="{LEFT}" y="20">{html.escape(title)}</text>',
     ]
     for tick in ticks:
         y = float(up(tick))
@@ -121,8 +121,8 @@ def _legend(series: Sequence[Series]) -> str:
     parts, x = [], float(WIDTH - RIGHT)
     for s in reversed(series):
         x -= 6.2 * len(s.name)
-        parts.append(f'<text class="tick" x="{x:.0f}" y="16">{html.escape(s.name)}</text>')
-        parts.append(f'<line class="{s.style}" x1="{x - 20:.0f}" x2="{x - 5:.0f}" y1="12" y2="12"/>')
+        parts.append(f'<text class="tick" x="{x:.0f}" y="20">{html.escape(s.name)}</text>')
+        parts.append(f'<line class="{s.style}" x1="{x - 20:.0f}" x2="{x - 5:.0f}" y1="16" y2="16"/>')
         x -= 30
     return "".join(parts)
 
