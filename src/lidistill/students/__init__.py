@@ -1,1 +1,1 @@
-
+"""Students: lidar networks, and the packed clouds that they eat."""

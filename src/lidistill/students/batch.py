@@ -39,7 +39,9 @@ class PointBatch:
     def cloud_index(self) -> Tensor:
         """(M,) int64: the cloud of every row."""
         sizes = self.offsets.diff()
-        return torch.repeat_interleave(torch.arange(self.clouds, device=sizes.device), sizes)
+        clouds = torch.arange(self.clouds, device=sizes.device)
+        # the known size spares a GPU from waiting for the host
+        return torch.repeat_interleave(clouds, sizes, output_size=len(self))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PointBatch:
         """Copy to ``device``."""

@@ -1,0 +1,88 @@
+"""What a student and its head look like: typed, frozen, strict."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Interval = tuple[float, float]
+Box = tuple[Interval, Interval, Interval]
+
+AXES = "xyz"
+LARGEST_GRID = 8192
+
+
+class StudentConfig(BaseModel):
+    """A lidar network without its head.
+
+    The defaults of ``fov`` and ``cell`` are those of ScaLR's pretraining (128 m x 128 m x 16 m, 0.5 m); weights do
+    not depend on either, so both may change from pretraining to another sensor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = "waffleiron"
+    """Architecture: ``waffleiron`` or the name of a plug-in (entry-point group ``lidistill.students``)."""
+    depth: int = Field(gt=0, le=1000)
+    """Number of layers."""
+    width: int = Field(gt=0, le=65536)
+    """Number of features of a point between layers."""
+    norm: Literal["batch", "layer"]
+    """Normalisation of the layers; the published 768-wide models use ``layer``."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """``relu`` in WaffleIron and ScaLR, ``gelu`` (exact) in ScaLR+."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that a layer's branch is left out for a whole cloud while training."""
+    neighbors: int = Field(default=16, gt=0, le=256)
+    """Nearest neighbours that the embedding of a point looks at."""
+    in_channels: int = Field(default=5, gt=0, le=256)
+    """Features of a point: intensity, x, y, z, range."""
+    fov: Box = ((-64.0, 64.0), (-64.0, 64.0), (-8.0, 8.0))
+    """Lowest and highest x, y and z that the student sees, metres in the lidar frame."""
+    cell: float = Field(default=0.5, gt=0)
+    """Edge of the 2D cells, metres; an axis has as many whole cells as fit, stretched to fill it."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> StudentConfig:
+        for axis, (low, high), count in zip(AXES, self.fov, self.cells_per_axis, strict=True):
+            if not low < high:
+                raise ValueError(f"the field of view along {axis} must rise, found [{low}, {high}]")
+            if not 1 <= count <= LARGEST_GRID:
+                raise ValueError(
+                    f"cells of {self.cell} m divide [{low}, {high}] along {axis} into {count}; "
+                    f"choose a cell that gives 1 to {LARGEST_GRID}"
+                )
+        return self
+
+    @property
+    def cells_per_axis(self) -> tuple[int, int, int]:
+        """Whole cells that fit into the field of view along x, y and z."""
+        # Rounding down gives the published grids: 166 x 166 x 16 for cells of 0.6 m, 250 x 250 x 12 for 0.4 m.
+        x, y, z = (int((high - low) / self.cell + 1e-6) for low, high in self.fov)
+        return x, y, z
+
+
+class HeadConfig(BaseModel):
+    """What turns the student's features into outputs, point by point.
+
+    ``linear``: one linear layer (ScaLR's distillation head, WaffleIron's classifier); ``mlp``: linear, ReLU, linear
+    (ScaLR+'s distillation head); ``probe``: batch norm, then a linear layer that starts at zero (linear probing and
+    finetuning, ScaLR section 4.1).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["linear", "mlp", "probe"]
+    outputs: int = Field(gt=0)
+    """Teacher features or classes."""
+    hidden: int | None = Field(default=None, gt=0)
+    """Width of the hidden layer, for ``mlp`` only."""
+
+    @model_validator(mode="after")
+    def _hidden_for_mlp(self) -> HeadConfig:
+        if (self.kind == "mlp") != (self.hidden is not None):
+            raise ValueError("a head of kind mlp needs hidden, the other kinds take none")
+        return self
