@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from lidistill.simulator.materials import MATERIAL, material_column
 from lidistill.simulator.sensors import Camera
-from lidistill.simulator.textures import F32, noise_table
+from lidistill.simulator.textures import F32, noise_table, take
 from lidistill.simulator.weather import Weather
 from lidistill.simulator.world import Moment
 
-SMOOTHED = 0.12
-"""At most this share of the pixels, those on the strongest edges, is drawn from several rays."""
+SMOOTHED = 0.08
+"""At most this share of the pixels, those on the strongest edges, is drawn from two rays."""
 
-_OFFSETS = ((0.33, -0.17), (-0.25, 0.3))
+_OFFSET = (0.45, 0.4)
 
 
 def _film(value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,10 +50,8 @@ def draw(
     turn, origin = to_world[:3, :3].T.astype(np.float32), to_world[:3, 3].astype(np.float32)
     light, label = _light(moment, weather, origin, pixel_rays(camera) @ turn)
     rows = _edges(light.reshape(camera.height, camera.width, 3))
-    total = light[rows]
-    for right, down in _OFFSETS:
-        total = total + _light(moment, weather, origin, pixel_rays(camera, right, down)[rows] @ turn)[0]
-    light[rows] = total / np.float32(1 + len(_OFFSETS))
+    second, _ = _light(moment, weather, origin, pixel_rays(camera, *_OFFSET)[rows] @ turn)
+    light[rows] = (light[rows] + second) / 2
     image = _develop(light.reshape(camera.height, camera.width, 3), weather, rng)
     return image, label.reshape(camera.height, camera.width)
 
@@ -67,8 +65,8 @@ def _edges(light: F32) -> NDArray[np.intp]:
         contrast[a] = np.maximum(contrast[a], step)
         contrast[b] = np.maximum(contrast[b], step)
     flat = contrast.ravel()
-    limit = max(float(np.partition(flat, int(len(flat) * (1 - SMOOTHED)))[int(len(flat) * (1 - SMOOTHED))]), 0.02)
-    return np.flatnonzero(flat > limit)
+    rank = int(len(flat) * (1 - SMOOTHED))
+    return np.flatnonzero(flat > max(float(np.partition(flat, rank)[rank]), 0.02))
 
 
 def _light(moment: Moment, weather: Weather, origin: F32, directions: F32) -> tuple[F32, NDArray[np.uint8]]:
@@ -76,14 +74,14 @@ def _light(moment: Moment, weather: Weather, origin: F32, directions: F32) -> tu
     hits = moment.cast(origin, directions)
     light = np.empty((len(directions), 3), np.float32)
     label = np.zeros(len(directions), np.uint8)
-    void = hits.face < 0
-    light[void] = weather.sky(directions[void])
-    solid = np.flatnonzero(~void)
-    seen, distance = directions[solid], hits.distance[solid, None]
+    void, solid = np.flatnonzero(hits.face < 0), np.flatnonzero(hits.face >= 0)
+    light[void] = weather.sky(take(directions, void))
+    seen, distance = take(directions, solid), hits.distance[solid, None]
     color, label[solid] = _shade(moment, weather, hits.face[solid], origin + seen * distance, seen)
     clear = np.exp(distance * np.float32(-weather.haze))
+    color -= weather.horizon
     color *= clear
-    color += weather.horizon * (1 - clear)
+    color += weather.horizon
     light[solid] = color
     return light, label
 
@@ -92,7 +90,7 @@ def _shade(
     moment: Moment, weather: Weather, face: NDArray[np.int64], points: F32, seen: F32
 ) -> tuple[F32, NDArray[np.uint8]]:
     look = moment.look(face, points)
-    normal = moment.normals[face]
+    normal = take(moment.normals, face)
     facing = np.einsum("ij,ij->i", normal, seen)
     normal *= -np.sign(facing)[:, None]
     up = normal[:, 2]
@@ -103,9 +101,9 @@ def _shade(
         lit = normal @ weather.sun
         rows = np.flatnonzero(lit > 0)
         rows = rows[~_blocked(moment, points, normal, rows, weather.sun)]
-        light[rows] += lit[rows, None] * weather.sunlight
-    else:  # no sun: what has a roof over it gets less sky
-        rows = np.flatnonzero(up > -0.2)
+        light += _only(lit, rows)[:, None] * weather.sunlight
+    else:  # no sun: floors that have a roof over them get less sky
+        rows = np.flatnonzero(up > 0.3)
         rows = rows[_blocked(moment, points, normal, rows, np.array([0.12, 0.08, 0.99], np.float32))]
         light[rows] *= np.float32(0.62)
     light *= look.color
@@ -113,7 +111,7 @@ def _shade(
     gloss[MATERIAL["asphalt"]] += 0.5 * weather.wet
     rows = np.flatnonzero((gloss > 0.1)[look.material])
     cosine = np.abs(facing[rows])
-    mirror = seen[rows] + 2 * cosine[:, None] * normal[rows]
+    mirror = take(seen, rows) + 2 * cosine[:, None] * take(normal, rows)
     share = gloss[look.material[rows]] * (np.float32(0.14) + np.float32(0.86) * (1 - cosine) ** 4)
     open_sky = np.clip(mirror[:, 2] * 4 - 0.4, 0.15, 1)[:, None]
     light[rows] += share[:, None] * (weather.sky(mirror) * open_sky - light[rows])
@@ -123,9 +121,16 @@ def _shade(
     return light, look.label
 
 
+def _only(values: F32, rows: NDArray[np.intp]) -> F32:
+    """``values`` at ``rows``, zero elsewhere."""
+    kept = np.zeros_like(values)
+    kept[rows] = values[rows]
+    return kept
+
+
 def _blocked(moment: Moment, points: F32, normal: F32, rows: NDArray[np.intp], toward: F32) -> NDArray[np.bool_]:
     """Whether something stands between each of ``rows`` and the light."""
-    start = points[rows] + normal[rows] * np.float32(0.02)
+    start = take(points, rows) + take(normal, rows) * np.float32(0.02)
     return moment.blocked(start, np.ascontiguousarray(np.broadcast_to(toward, start.shape)))
 
 

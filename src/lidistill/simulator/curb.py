@@ -15,13 +15,13 @@ def landmarks(plan: Plan) -> None:
     if place := plan.spot(23):
         _site(plan, *place)
     for put, length, chance in (
+        (_bus_stop, 13.0, 0.9 * big),
         (_trailer, 11.5, 0.95 * big),
         (_truck, 10.5, 0.95 * big),
-        (_bus_stop, 13.5, 0.9 * big),
         (bicycles, 4.5, 1.0),
-        (motorcycles, 3.5, 1.0),
+        (motorcycles, 4.5, 1.0),
     ):
-        if plan.rng.random() < chance and (place := plan.spot(length, -1 if put is _bus_stop else None)):
+        if plan.rng.random() < chance and (place := plan.spot(length)):
             put(plan, *place)
 
 
@@ -84,7 +84,7 @@ def bicycles(plan: Plan, side: int, middle: float) -> None:
 def motorcycles(plan: Plan, side: int, middle: float) -> None:
     """A row of parked motorcycles."""
     rng = plan.rng
-    for k in range(int(rng.integers(2, 4))):
+    for k in range(int(rng.integers(3, 5))):
         turn = np.pi / 2 + rng.normal(0, 0.1) + (np.pi if side > 0 else 0)
         plan.put(people.motorcycle(), middle - 1.1 + 1.05 * k, side * plan.bay, 0.0, turn, 1.0, people.clothes(rng))
 

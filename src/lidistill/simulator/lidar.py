@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lidistill.simulator.materials import MATERIAL, material_column
 from lidistill.simulator.sensors import Lidar
-from lidistill.simulator.textures import F32
+from lidistill.simulator.textures import F32, take
 from lidistill.simulator.weather import Weather
 from lidistill.simulator.world import Moment
 
@@ -68,10 +68,10 @@ def sweep(
     origin = (to_world[:3, 3] + time[:, None] * velocity).astype(np.float32)
     hits = moment.cast(origin, directions)
     rows = np.flatnonzero((hits.face >= 0) & (hits.distance > NEAREST) & (hits.distance < lidar.max_range))
-    face, distance, ray = hits.face[rows], hits.distance[rows], directions[rows]
-    place = origin[rows] + ray * distance[:, None]
+    face, distance, ray = hits.face[rows], hits.distance[rows], take(directions, rows)
+    place = take(origin, rows) + ray * distance[:, None]
     look = moment.look(face, place)
-    cosine = np.abs(np.einsum("ij,ij->i", moment.normals[face], ray))
+    cosine = np.abs(np.einsum("ij,ij->i", take(moment.normals, face), ray))
     strength = _strength(look.material, cosine, weather)
     haze = np.exp(np.float32(-2 * weather.haze) * distance)
     kept = _returns(lidar, look.material, strength * haze, distance, rng)

@@ -60,7 +60,7 @@ class Plan:
 
     def near(self, s: float) -> bool:
         """Whether the sensors come close enough to see detail."""
-        return -28 < s < self.drive + 40
+        return -22 < s < self.drive + 34
 
     def put(
         self,
@@ -91,13 +91,14 @@ class Plan:
         self.taken[side].append((s0, s1))
         return True
 
-    def spot(self, length: float, side: int | None = None) -> tuple[int, float] | None:
+    def spot(self, length: float) -> tuple[int, float] | None:
         """A free stretch of curb that the ego vehicle passes near: (side, middle)."""
         for _ in range(40):
-            chosen = int(self.rng.choice([-1, 1])) if side is None else side
-            middle = self.rng.uniform(-9, self.drive + 29)
-            if self.reserve(chosen, middle - length / 2, middle + length / 2, 6.0):
-                return chosen, middle
+            side = int(self.rng.choice([-1, 1]))
+            start = 14 if self.rng.random() < 0.6 else -18  # mostly ahead, for sensors that only look there
+            middle = self.rng.uniform(start, self.drive + 38)
+            if self.reserve(side, middle - length / 2, middle + length / 2, 6.0):
+                return side, middle
         return None
 
     @property

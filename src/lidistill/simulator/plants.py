@@ -73,7 +73,7 @@ def broadleaf(variant: int, fine: bool = True) -> Mesh:
         center = np.array([reach * np.cos(angle), reach * np.sin(angle), rng.uniform(3.6, 4.9) if k else 5.7])
         blobs.append((center, np.array([1.5, 1.5, 1.35]) * rng.uniform(0.85, 1.15)))
         body.add(tube((0.05, 0, fork - 0.1), center, 0.09, 5, 0.03), "bark", bark, label="trunk")
-    _foliage(body, rng, blobs, 130, 0.21, fine)
+    _foliage(body, rng, blobs, 110, 0.23, fine)
     return body.mesh()
 
 
@@ -106,7 +106,7 @@ def poplar(variant: int, fine: bool = True) -> Mesh:
         (np.array([*rng.uniform(-0.2, 0.2, 2), z]), np.array([r, r, 1.5]))
         for z, r in ((3.2, 0.9), (4.8, 1.2), (6.5, 1.1), (8.2, 0.75))
     ]
-    _foliage(body, rng, blobs, 120, 0.18, fine)
+    _foliage(body, rng, blobs, 100, 0.20, fine)
     return body.mesh()
 
 

@@ -125,7 +125,7 @@ def _simulate_scene(job: _Job) -> None:
         (job.out / folder).mkdir(parents=True, exist_ok=True)
     place = scene(job.sensor, job.style, job.index, job.seed, job.frames)
     for frame in missing:
-        _write_frame(job.out, stems[frame], simulate_frame(place, frame, job.images))
+        write_frame(job.out, stems[frame], simulate_frame(place, frame, job.images))
 
 
 def _paths(out: Path, stem: str, cameras: list[str]) -> list[Path]:
@@ -133,7 +133,8 @@ def _paths(out: Path, stem: str, cameras: list[str]) -> list[Path]:
     return [out / "scans" / f"{stem}.bin", out / "labels" / f"{stem}.label", *images]
 
 
-def _write_frame(out: Path, stem: str, frame: SimulatedFrame) -> None:
+def write_frame(out: Path, stem: str, frame: SimulatedFrame) -> None:
+    """Write the scan, the labels and the pictures of one frame; the folders must exist."""
     from PIL import Image
 
     columns = np.column_stack([frame.points, frame.intensity, frame.ring.astype(np.float32)])

@@ -38,6 +38,11 @@ class Look:
     glow: F32
 
 
+def take(table: F32, rows: NDArray[np.integer]) -> F32:
+    """``table[rows]``, four times as fast for tables with short rows."""
+    return np.take(table, rows, axis=0)
+
+
 @cache
 def noise_table() -> F32:
     """A tile of smooth noise (512, 512) float32 with mean 0 and deviation 1, four octaves."""
@@ -64,12 +69,12 @@ def _hash(a: NDArray[np.integer], b: NDArray[np.integer], c: NDArray[np.integer]
 
 def look(faces: mesh.Mesh, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32) -> Look:
     """What N hits look like: ``face`` (N,) rows of ``faces``, ``points`` (N, 3) float32 where they hit."""
-    out = Look(faces.label[face], faces.material[face], faces.color[face], np.zeros(len(face), np.float32))
+    out = Look(faces.label[face], faces.material[face], take(faces.color, face), np.zeros(len(face), np.float32))
     texture = faces.texture[face]
     present = np.flatnonzero(np.bincount(texture, minlength=8))
     for kind in present:
         rows = np.flatnonzero(texture == kind)
-        hit = points[rows]
+        hit = take(points, rows)
         if kind == mesh.ROAD:
             _road(out, rows, street, hit)
         elif kind == mesh.BLOCK:
@@ -120,7 +125,7 @@ def _lawn(hit: F32) -> F32:
 
 def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
     s, d = _street_coordinates(street, hit)
-    gap, _ = street.crossing_gap(s, d)
+    gap, nearest = street.crossing_gap(s, d)
     width = np.abs(d)
     across = width - np.float32(street.half)
     wear = noise(hit[:, 0], hit[:, 1], 14)
@@ -159,19 +164,18 @@ def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
             near = np.abs(width - np.float32(offset)) < 0.075
             solid = k == len(lanes) - 1 or (k == 0 and street.lanes > 1)
             line |= near & ((gap < 16) | solid | (np.mod(s, 6) < 3))
-        before = street.crossing_gap(s + np.sign(-d) * np.float32(0.5), d)[0] < gap
-        stop = (gap > 5.0) & (gap < 5.45) & before & (across < -street.parking) & (width > street.median / 2 + 0.1)
-        line = (line & (gap > 5.0) | stop) & main & scuff
-        side = (gap < 0) & (across > 5.5) & (np.abs(gap + _half_width(street, s, d)) < 0.07) & (np.mod(d, 6) < 3)
-        line |= side & scuff
+        line &= (gap > 5.0) & main
+        bar = np.flatnonzero(
+            (gap > 5.0) & (gap < 5.45) & main & (across < -street.parking) & (width > street.median / 2)
+        )
+        ahead, _ = street.crossing_gap(s[bar] - np.sign(d[bar]) * np.float32(0.5), d[bar])
+        line[bar[ahead < gap[bar]]] = True  # only before the crossing: drivers keep right
+        side = np.flatnonzero((gap < 0) & (across > 5.5) & (np.mod(d, 6) < 3))
+        line[side[np.abs(gap[side] + street.crossings[nearest[side], 1].astype(np.float32)) < 0.07]] = True
+        line &= scuff
         _set(out, rows[line], "road-marking", "marking")
         color[line] = (0.66, 0.66, 0.63)
     out.color[rows] = color
-
-
-def _half_width(street: Street, s: F32, d: F32) -> F32:
-    _, index = street.crossing_gap(s, d)
-    return street.crossings[index, 1].astype(np.float32) if len(street.crossings) else np.full(len(s), 1e3, np.float32)
 
 
 def _block(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
@@ -197,15 +201,17 @@ def _block(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
 
 
 def _wall_coordinates(table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> tuple[F32, F32]:
-    offset = hit - table.origin[surface]
-    axis = table.axis[surface]
+    offset = hit - take(table.origin, surface)
+    axis = take(table.axis, surface)
     return offset[:, 0] * axis[:, 0] + offset[:, 1] * axis[:, 1], offset[:, 2]
 
 
 def _facade(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> None:
     u, v = _wall_coordinates(table, surface, hit)
-    (length, height, style, floor, base, pitch, share, sill, lintel, shop, shutters, chance) = table.shape[surface].T
-    palette = table.colors[surface]
+    (length, height, style, floor, base, pitch, share, sill, lintel, shop, shutters, chance) = take(
+        table.shape, surface
+    ).T
+    palette = take(table.colors, surface)
     columns = np.maximum(np.round(length / pitch), 1)
     cell = length / columns
     column = np.floor(u / cell)
@@ -231,17 +237,12 @@ def _facade(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDA
     glass = window & ~sash & ~door
 
     dirt = 1 + 0.05 * noise(u, v, 9) + 0.05 * noise(u, v * 0.3, 1.5) - 0.18 * np.exp(-np.maximum(v, 0) * 1.5)
-    bricks = (chance > 0.62) & (style != buildings.CURTAIN)
-    row = np.floor(v * 9)
-    mortar = (v * 9 - row < 0.16) | (np.mod(u * 4 + 0.5 * np.mod(row, 2), 1) < 0.06)
-    dirt = np.where(
-        bricks,
-        dirt
-        * np.where(
-            mortar, np.float32(1.25), 0.8 + 0.35 * _hash(row.astype(np.int32), np.floor(u * 4).astype(np.int32))
-        ),
-        dirt,
-    )
+    bricks = np.flatnonzero((chance > 0.62) & ~curtain)
+    row = np.floor(v[bricks] * 9)
+    x = u[bricks] * 4 + np.float32(0.5) * np.mod(row, 2)
+    mortar = (v[bricks] * 9 - row < 0.16) | (np.mod(x, 1) < 0.06)
+    tone = 0.8 + 0.35 * _hash(row.astype(np.int32), np.floor(x).astype(np.int32))
+    dirt[bricks] *= np.where(mortar, np.float32(1.25), tone)
     color = palette[:, 0] * dirt[:, None]
     plinth = (v < 0.7) | (ground & (shop > 0) & (chance < 0.5))
     color[plinth] = palette[plinth, 2] * dirt[plinth, None]

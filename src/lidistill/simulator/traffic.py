@@ -24,7 +24,7 @@ def drive(plan: Plan, ego_lane: float, ego_speed: float) -> None:
     ego = Actor(vehicles.car(0), vehicles.car(0), 0.0, ego_lane, ego_speed)
     for side in (-1, 1):
         for make in (people.bicyclist, people.motorcyclist):
-            for _ in range(int(rng.integers(1, 3) if make is people.bicyclist else rng.integers(0, 2))):
+            for _ in range(int(rng.integers(1, 3) if make is people.bicyclist else rng.integers(0, 3))):
                 rider = make().placed((0, 0, 0), 0.0, 1.0, people.clothes(rng))
                 slow = make is people.bicyclist
                 for _ in range(12):

@@ -58,6 +58,10 @@ class World:
         self.rays = _embree(city.static)
         self.normals = _normals(city.static)
 
+    def ready(self) -> None:
+        """Build the ray structure now; else the first ray does it."""
+        self.rays.run(np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32))
+
     def at(self, t: float) -> Moment:
         """The city ``t`` seconds into the drive, actors included."""
         return Moment(self, t)
@@ -117,9 +121,10 @@ class Moment:
 
     def blocked(self, origins: F32, directions: F32) -> NDArray[np.bool_]:
         """Whether anything lies along each ray (N,)."""
-        still = self.world.rays.run(origins, directions, query="OCCLUDED") == 0
-        moving = self._rays.run(origins, directions, query="OCCLUDED") == 0
-        return np.asarray(still | moving)
+        blocked = np.asarray(self.world.rays.run(origins, directions, query="OCCLUDED") == 0)
+        open_ = np.flatnonzero(~blocked)
+        blocked[open_] = self._rays.run(origins[open_], directions[open_], query="OCCLUDED") == 0
+        return blocked
 
     def look(self, face: NDArray[np.int64], points: F32) -> Look:
         """Classes, materials and colours where rays hit: ``points`` (N, 3) in the world frame."""
