@@ -70,6 +70,7 @@ def test_points_stand_where_the_rays_hit(frame):
 
 
 def test_pixels_and_points_agree_where_the_camera_sees_the_point(frame, street):
+    hidden = []
     for camera, view in zip(street.rig.cameras, frame.views, strict=True):
         local = frame.points @ view.from_lidar[:3, :3].T + view.from_lidar[:3, 3]
         uvw = local @ view.intrinsics.T
@@ -83,8 +84,11 @@ def test_pixels_and_points_agree_where_the_camera_sees_the_point(frame, street):
         same = TAXONOMY.apply(labels) == TAXONOMY.apply(frame.raw_labels[inside])
         assert inside.sum() > 500
         assert same[seen].mean() > 0.93
-        assert same[~seen].mean() < 0.8  # what the lidar sees past the camera has another label in the picture
-        assert 0.002 < np.mean(~seen) < 0.4
+        assert np.mean(~seen) < 0.4
+        hidden.append(same[~seen])
+    hidden = np.concatenate(hidden)
+    assert len(hidden) > 100
+    assert hidden.mean() < 0.8  # what the lidar sees past the camera has another label in the picture
 
 
 def test_render_matches_the_frame_and_its_calibration(street, frame):
