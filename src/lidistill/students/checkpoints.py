@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _codecs
 import pickle
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ State = dict[str, Tensor]
 
 CONTAINERS: dict[str, Stage] = {"model_point": "pretrain", "model_points": "pretrain", "net": "downstream"}
 SCALR_FOV: Box = ((-64.0, 64.0), (-64.0, 64.0), (-8.0, 8.0))
+LAYER = re.compile(r"waffleiron\.channel_mix\.\d+\.")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 # The learning-rate scheduler stored beside the weights holds numpy scalars; old files name numpy's former module.
@@ -66,7 +69,8 @@ def import_checkpoint(
     stage, found = _weights(path)
     head = _head(path, found)
     width, in_channels = _shape(path, found, "embed.conv1.weight", 3)[:2]
-    layers = {int(name.split(".")[2]) for name in found if name.startswith("waffleiron.channel_mix.")}
+    _shape(path, found, "waffleiron.channel_mix.0.scale.weight", 3)
+    layers = {match[0] for name in found if (match := LAYER.match(name))}
     norm = "batch" if "waffleiron.channel_mix.0.norm.running_mean" in found else "layer"
     try:
         student = StudentConfig.model_validate(
@@ -101,17 +105,18 @@ def export_state(network: Network) -> State:
 def _weights(path: Path) -> tuple[Stage, State]:
     """The weights in the file, without the prefix of data-parallel training."""
     try:
-        with torch.serialization.safe_globals(SAFE):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        if "Unsupported global" in str(error) or "unsupported" in str(error).lower():
-            reason = "it asks to run code that no such checkpoint needs"
-        raise InputError(f"{path}: refused as a checkpoint: {reason}; get the file again from its publisher") from None
+        path.open("rb").close()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except Exception:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
-        raise InputError(f"{path}: not a torch checkpoint, or a damaged one; get the file again") from None
+    try:
+        with torch.serialization.safe_globals(SAFE), warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: refused, because it asks to run code while being read; get the file from its publisher"
+        ) from None
+    except Exception:  # torch raises OSError, RuntimeError, EOFError, KeyError, ... for files that are something else
+        raise InputError(f"{path}: not a torch checkpoint, or a damaged one; unpack archives first") from None
     key = next((key for key in CONTAINERS if isinstance(content, Mapping) and key in content), None)
     if key is None:
         keys = sorted(map(str, content))[:6] if isinstance(content, Mapping) else type(content).__name__
