@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from torch import distributed
+
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import make_card, write_card
@@ -42,6 +44,9 @@ def score(run: Run, network: Network, source: Source, *, split: str, folder: Pat
         raise RunError(
             f"{source.spec}: none of its {len(source)} frames could be used; the first: {result.skipped[0].reason}"
         )
+    path = run.path / "card.json" if folder is None else folder / f"{source.name}-{split}.json"
+    if distributed.is_initialized() and distributed.get_rank() > 0:
+        return path
     for skip in result.skipped:
         log.warning("skipped: %s", skip.reason)
     iou = dict(zip(model.classes, result.confusion.iou(), strict=True))
@@ -71,6 +76,5 @@ def score(run: Run, network: Network, source: Source, *, split: str, folder: Pat
         metrics=metrics,
         tokens=result.tokens,
     )
-    path = run.path / "card.json" if folder is None else folder / f"{source.name}-{split}.json"
     write_card(card, path)
     return path

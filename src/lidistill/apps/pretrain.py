@@ -15,8 +15,9 @@ from lidistill.students.config import HeadConfig
 from lidistill.teachers.registry import load_teacher
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
+from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import DistilRecipe, load_recipe
-from lidistill.training.run import ModelConfig, Run, RunConfig
+from lidistill.training.run import ModelConfig, RunConfig
 
 log = logging.getLogger("lidistill")
 
@@ -50,14 +51,21 @@ def pretrain(
         sensors=sensors_of(specs),
     )
     config = RunConfig(verb="pretrain", sources=specs, model=model, recipe=chosen, version=__version__)
-    run = Run.create(out, config, resume=resume, overwrite=overwrite)
+    fabric = make_fabric(chosen)
+    run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         held_out = with_split(specs, "val")
         colors = measure_colors(train, network)
         log.info(
-            "%d scans, teacher %s (%d features), student %s", len(train), network.name, network.dim, chosen.student
+            "%d scans, teacher %s (%d features), student %s",
+            len(train),
+            network.name,
+            network.dim,
+            chosen.student.name,
         )
-        trained = distil(run, train, held_out, chosen, network, colors)
+        trained = distil(fabric, run, train, held_out, chosen, network, colors)
+        if not fabric.is_global_zero:
+            return run.path
         draw_gallery(run, trained, held_out or train, network, colors)
         path = write_report(run.path)
         log.info("report: %s", path)

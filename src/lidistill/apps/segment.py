@@ -19,6 +19,7 @@ from lidistill.errors import InputError
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.training.data import open_split, with_split
+from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 from lidistill.training.segment import segment as train_head
@@ -74,15 +75,18 @@ def segment(
         recipe=chosen,
         version=__version__,
     )
-    run = Run.create(out, config, resume=resume, overwrite=overwrite)
+    fabric = make_fabric(chosen)
+    run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
-        log.info("%d scans with labels, %d classes, student %s", len(train), len(taxonomy.classes), chosen.student)
-        network = train_head(run, train, chosen, backbone)
+        log.info("%d scans with labels, %d classes, student %s", len(train), len(taxonomy.classes), chosen.student.name)
+        network = train_head(fabric, run, train, chosen, backbone)
         held_out = with_split((data,), "val", model.sensors)
         if held_out is None:
             log.warning("%s has no split val: nothing to evaluate on", data)
         else:
             score(run, network, held_out, split="val")
+        if not fabric.is_global_zero:
+            return run.path
         draw_gallery(run, network, held_out or train)
         log.info("report: %s", write_report(run.path))
     return run.path

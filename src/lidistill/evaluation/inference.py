@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Subset
 
 from lidistill.datasets.source import Source
@@ -93,17 +93,26 @@ class Evaluation:
     skipped: tuple[Skip, ...]
 
 
-def evaluate(
-    network: Network, source: Source, classes: tuple[str, ...], voxel: float, *, part: tuple[int, int] = (0, 1)
-) -> Evaluation:
-    """One global confusion matrix over all recorded points that have a label (ScaLR's protocol, point level)."""
+def evaluate(network: Network, source: Source, classes: tuple[str, ...], voxel: float) -> Evaluation:
+    """One global confusion matrix over all recorded points that have a label (ScaLR's protocol, point level).
+
+    Inside a distributed run the frames are shared out, none counted twice, and every process gets the whole result.
+    """
+    part = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     confusion = Confusion(classes)
-    skipped = []
-    tokens = []
+    skipped: list[Skip] = []
+    tokens: list[str] = []
     for item in scan(network, source, voxel, part=part):
         if isinstance(item, Skip):
             skipped.append(item)
         else:
             tokens.append(item.token)
             confusion.add(item.labels.numpy(), item.prediction())
-    return Evaluation(confusion, tuple(tokens), tuple(skipped))
+    if part[1] == 1:
+        return Evaluation(confusion, tuple(sorted(tokens)), tuple(skipped))
+    parts: list[tuple[Confusion, list[str], list[Skip]]] = [(confusion, tokens, skipped)] * part[1]
+    distributed.all_gather_object(parts, (confusion, tokens, skipped))
+    for other, _, _ in parts[: part[0]] + parts[part[0] + 1 :]:
+        confusion = confusion + other
+    everything = sorted(token for _, found, _ in parts for token in found)
+    return Evaluation(confusion, tuple(everything), tuple(skip for _, _, left in parts for skip in left))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from lidistill.students.network import Network
 from lidistill.teachers.colors import ColorMatch, measure
 from lidistill.teachers.sampling import sample
 from lidistill.teachers.teacher import Teacher
-from lidistill.training.loop import fit, make_fabric
+from lidistill.training.loop import fit
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
 from lidistill.training.samples import Collate, DistilBatch, DistilSample, TrainSamples
@@ -86,6 +87,7 @@ def _pictures(source: Source, frames: Sequence[int]) -> Iterator[NDArray[np.uint
 
 
 def distil(
+    fabric: Fabric,
     run: Run,
     train: Source,
     validation: Source | None,
@@ -97,7 +99,6 @@ def distil(
 
     ``validation``: held-out frames whose loss is logged about ten times. ``colors``: see ``measure_colors``.
     """
-    fabric = make_fabric(recipe)
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
     maps = FeatureMaps(teacher.to(fabric.device), recipe.teacher_memory)
@@ -118,10 +119,10 @@ def distil(
         else _validation(TrainSamples(validation, recipe, network.backbone.tokenizer, colors), loss, fabric.device)
     )
     fit(fabric, run, network, optimizer, samples, recipe, loss, validate)
-    network = network.cpu().eval()
     if fabric.is_global_zero:
         run.save_network(network)
-    return network
+    fabric.barrier()
+    return run.load_network()[0]
 
 
 def _validation(

@@ -76,5 +76,8 @@ def train_loader(
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=one_thread,
+        # torch draws a seed for the workers when a loader starts; from the common generator, a resumed run would get
+        # other random numbers than an uninterrupted one
+        generator=torch.Generator(),
         prefetch_factor=4 if workers else None,
     )

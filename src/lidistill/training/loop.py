@@ -36,17 +36,6 @@ class Interrupted(RunError):
         self.exit_code = 128 + number
 
 
-def make_fabric(recipe: DistilRecipe | SegmentRecipe) -> Fabric:
-    """Start the engine: device, precision and processes as the recipe says."""
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-    # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
-    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, precision=precision)
-    fabric.launch()
-    return fabric
-
-
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Collect SIGTERM and SIGINT instead of dying: the loop looks at the list after every iteration."""
@@ -124,6 +113,7 @@ def fit(
     validations = max(recipe.epochs // 10, 1)
     saved = shown = time.monotonic()
     shown_step = step
+    last: DistilBatch | SegmentBatch | None = None
     bar = tqdm(total=order.iterations, initial=step, desc=run.config.verb, unit="it", disable=not fabric.is_global_zero)
     with stop_signals() as stopped, bar:
         for collated in loader:
@@ -132,7 +122,11 @@ def fit(
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
             skipped.add(collated.skipped)
-            losses = _step(fabric, wrapped, optimizer, collated, loss)
+            batch = collated.batch
+            if batch is None and fabric.world_size > 1:
+                batch = last  # the other devices wait for this one's gradients
+            losses = {} if batch is None else _step(fabric, wrapped, optimizer, batch, loss)
+            last = batch
             step += 1
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
@@ -163,17 +157,10 @@ def fit(
 
 
 def _step(
-    fabric: Fabric,
-    network: nn.Module,
-    optimizer: Optimizer,
-    collated: Collated[DistilBatch | SegmentBatch],
-    loss: Loss,
+    fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: DistilBatch | SegmentBatch, loss: Loss
 ) -> dict[str, Tensor]:
-    """One iteration; a batch without a usable frame changes nothing (with several devices it must still take part)."""
     optimizer.zero_grad(set_to_none=True)
-    if collated.batch is None:
-        return {}
-    losses = loss(network, collated.batch.to(fabric.device))
+    losses = loss(network, batch.to(fabric.device))
     fabric.backward(losses["loss"])
     optimizer.step()
     return losses

@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from lidistill.datasets.source import Source
 from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.students.network import Network
 from lidistill.training.layer_decay import layer_decay_groups
-from lidistill.training.loop import fit, make_fabric
+from lidistill.training.loop import fit
 from lidistill.training.recipe import SegmentRecipe
 from lidistill.training.run import Run
 from lidistill.training.samples import SegmentBatch, TrainSamples
 
 
-def segment(run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, Tensor] | None) -> Network:
+def segment(
+    fabric: Fabric, run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, Tensor] | None
+) -> Network:
     """Train a network on the labels of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
     ``backbone``: the state of a pretrained backbone, or None to start from random weights. A frozen backbone is
     kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).
     """
-    fabric = make_fabric(recipe)
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
     if backbone is not None:
@@ -39,10 +41,11 @@ def segment(run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, 
     optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer)
     fit(fabric, run, network, optimizer, samples, recipe, loss)
-    network = network.cpu().eval().requires_grad_(True)
     if fabric.is_global_zero:
         run.save_network(network)
-    return network
+    # every process goes on with what was saved: the statistics of batch norms differ between devices
+    fabric.barrier()
+    return run.load_network()[0]
 
 
 def _groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, Any]]:

@@ -1,0 +1,37 @@
+"""The training engine (Lightning Fabric): device, precision, processes, and one run folder for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+from lidistill.errors import LidistillError
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.run import Run, RunConfig
+
+
+def make_fabric(recipe: DistilRecipe | SegmentRecipe) -> Fabric:
+    """Start the engine: device, precision and processes as the recipe says."""
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
+    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def shared_run(fabric: Fabric, out: str | Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Run:
+    """``Run.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
+    failure: LidistillError | None = None
+    if fabric.is_global_zero:
+        try:
+            Run.create(out, config, resume=resume, overwrite=overwrite)
+        except LidistillError as error:
+            failure = error
+    failure = fabric.broadcast(failure)
+    if failure is not None:
+        raise failure
+    return Run.open(out)

@@ -1,0 +1,51 @@
+"""Two processes on one machine: the same run, every frame evaluated once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lidistill.cli import main
+
+OPTIONS = ["--recipe", "city-probe", "--student", "waffleiron-1-8", "--epochs", "2"]
+OPTIONS += ["--set", "student.cell=2", "--set", "batch_size=2", "--set", "points=500", "--set", "workers=0"]
+
+
+def test_two_processes_probe_and_evaluate_as_one(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=8)
+    (rig / "splits.yaml").write_text(
+        "train: ['000000', '000001', '000002', '000003']\nval: ['000004', '000005', '000006']\n"
+    )
+    arguments = ["probe", "--data", str(rig), "--out", str(tmp_path / "two"), *OPTIONS, "--set", "devices=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lidistill", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mIoU") == 1
+    assert main(["evaluate", str(tmp_path / "two"), "--data", str(rig)]) == 0
+    shared, alone = (
+        json.loads(path.read_text())
+        for path in (tmp_path / "two" / "card.json", next((tmp_path / "two" / "evaluations").iterdir()))
+    )
+    assert shared["metrics"] == alone["metrics"]
+    assert shared["data"] == alone["data"]
+    assert shared["data"]["frames"] == 3
+    # every process saw its half of each batch: the first line is about iteration 1 of 4
+    steps = [json.loads(line)["step"] for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert steps[:3] == [1, 2, 4]
+
+
+def test_what_goes_wrong_in_one_process_ends_all(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=3)
+    (tmp_path / "file").touch()
+    arguments = ["probe", "--data", str(rig), "--out", str(tmp_path / "file"), *OPTIONS, "--set", "devices=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lidistill", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert "is a file" in done.stderr
