@@ -221,3 +221,11 @@ def test_a_real_scan_fits_its_image(real: Callable[[str], Path]) -> None:
     car = source.taxonomy.colors[source.taxonomy.classes.index("car")]
     part = shown[230:330, 760:970]  # the car in front on the right
     assert (part == car).all(-1).mean() > 0.15
+
+
+def test_sparse_clouds_are_drawn_with_larger_points() -> None:
+    view = look_at((0, 0, 0), (1, 0, 0), size=(120, 160))
+    few = np.array([[12, 0, 0]], np.float32)
+    many = np.concatenate([few, np.repeat(np.array([[-5, 0, 0]], np.float32), 120_000, 0)])  # the rest is out of sight
+    drawn = [(render_cloud(cloud, np.repeat(RED, len(cloud), 0), view)[..., 0] > 60).sum() for cloud in (few, many)]
+    assert drawn[0] > drawn[1] > 0

@@ -16,8 +16,10 @@ BACKGROUND = (14, 16, 24)
 DIRECTION = {"+x": (1.0, 0.0), "-x": (-1.0, 0.0), "+y": (0.0, 1.0), "-y": (0.0, -1.0)}
 OVERSAMPLE = 2
 """Pictures are drawn this much larger and averaged down."""
-LARGEST = 6
-"""Radius of the largest disc in drawn pixels."""
+DIAMETER, DENSE = 0.12, 100_000
+"""Metres of a point in a cloud of so many points."""
+SMALLEST, LARGEST = 0.55, 6
+"""Radius of the smallest disc in pixels of the picture, of the largest one in drawn pixels."""
 GROUPS = 24
 """Points are drawn in this many groups, far to near, each with the discs it needs."""
 
@@ -69,21 +71,24 @@ def render_cloud(
     colors: NDArray[np.uint8],
     view: CameraView,
     *,
-    diameter: float = 0.12,
+    diameter: float | None = None,
     background: tuple[int, int, int] = BACKGROUND,
 ) -> Picture:
     """Draw ``points`` (N, 3) in ``colors`` (N, 3) as ``view`` sees them: (height, width, 3) uint8.
 
-    Points are discs of ``diameter`` metres (at least a pixel) that hide what is behind them. Where the depth jumps
-    the picture is darkened (eye-dome lighting, Boucheny 2009, section 5), which makes shapes stand out without normals.
+    Points are discs of ``diameter`` metres (None = larger in sparse clouds), at least about a pixel, that hide what is
+    behind them. Where the depth jumps the picture is darkened (eye-dome lighting, Boucheny 2009, section 5): shapes
+    stand out without normals.
     """
+    growth = float(np.clip(np.sqrt(DENSE / max(len(points), 1)), 1, 2)) if diameter is None else 1.0
+    metres = DIAMETER * growth if diameter is None else diameter
     pixels, depth = project(points, view)
     seen = np.flatnonzero(np.isfinite(pixels).all(1) & (depth > 0.2))
     pixels, depth = pixels[seen], depth[seen]
     height, width = view.height * OVERSAMPLE, view.width * OVERSAMPLE
     canvas = np.full((height, width, 3), background, np.uint8)
     focal = float(view.intrinsics[0, 0])
-    radius = np.clip(OVERSAMPLE * focal * diameter / 2 / depth, OVERSAMPLE * 0.55, LARGEST)
+    radius = np.clip(OVERSAMPLE * focal * metres / 2 / depth, OVERSAMPLE * SMALLEST * growth, LARGEST)
     places = (pixels + 0.5) * OVERSAMPLE - 0.5
     buffer = draw_discs(canvas, places, depth, radius, colors[seen])
     lit = canvas * _dome(buffer)[..., None]
