@@ -59,7 +59,7 @@ def learn(data: str, teacher: Path, folder: Path, seed: int, options: list[str])
         path = folder / name
         if not (path / "card.json").is_file():
             act = lidistill.probe if verb == "probe" else lidistill.finetune
-            recipe = str(RECIPES / ("kitti-finetune.yaml" if name == "finetuned" else f"kitti-{verb}.yaml"))
+            recipe = str(RECIPES / f"kitti-{verb}.yaml")
             act(folder / parent if parent else None, data=data, out=path, recipe=recipe, **again(path), **common)
 
 

@@ -58,6 +58,11 @@ class StudentConfig(BaseModel):
         return self
 
     @property
+    def name(self) -> str:
+        """Short name, such as ``waffleiron-48-768``."""
+        return f"{self.kind}-{self.depth}-{self.width}"
+
+    @property
     def cells_per_axis(self) -> tuple[int, int, int]:
         """Whole cells that fit into the field of view along x, y and z."""
         # Rounding down gives the published grids: 166 x 166 x 16 for cells of 0.6 m, 250 x 250 x 12 for 0.4 m.
