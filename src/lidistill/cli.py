@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lidistill {__version__}")
         return 0
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    for noisy in ("lightning", "lightning.fabric", "httpx", "matplotlib", "PIL"):
+    for noisy in ("lightning", "lightning.fabric", "httpx", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     verb, *rest = arguments

@@ -15,7 +15,7 @@ from lidistill.simulator import simulate
 
 log = logging.getLogger("lidistill")
 
-SENSOR, SCENES, FRAMES = "spinning-32", 15, 4
+SENSOR, SCENES, FRAMES = "spinning-32", 12, 3
 BACKBONE = "distilled"
 NETWORKS = (
     ("random", "probe", "linear probe, random frozen backbone"),
