@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import assert_close, packed_batch, padded_batch, real_rows, rows, sizes
+from waffleiron_fixtures import assert_close, packed_batch, padded_batch, real_rows, rows, sizes
 
 from lidistill.errors import InputError
 from lidistill.students.checkpoints import export_state, import_checkpoint

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures import network_of, padded_batch
 from safetensors.torch import load_file
 from torch import Tensor
+from waffleiron_fixtures import network_of, padded_batch
 
 from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.objectives.similarity import similarity

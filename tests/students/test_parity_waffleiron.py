@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import assert_close, gradients, network_of, packed_batch, padded_batch, real_rows, rows
 from safetensors.torch import load_file
+from waffleiron_fixtures import assert_close, gradients, network_of, packed_batch, padded_batch, real_rows, rows
 
 from lidistill.students.batch import PointBatch
 from lidistill.students.checkpoints import export_state

@@ -20,7 +20,7 @@ class StudentConfig(BaseModel):
     not depend on either, so both may change from pretraining to another sensor.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str = "waffleiron"
     """Architecture: ``waffleiron`` or the name of a plug-in (entry-point group ``lidistill.students``)."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-CHUNK_ON_CPU, CHUNK = 2**20, 2**26
+CHUNK_ON_CPU, CHUNK = 2**19, 2**26
 """Values of the neighbour branch made at a time: what a processor's cache holds; a small part of a GPU's memory."""
 
 Moments = tuple[Tensor, Tensor, Tensor]
@@ -39,7 +38,8 @@ class Embedding(nn.Module):
 
     def forward(self, features: Tensor, neighbors: Tensor) -> Tensor:
         """``features`` (M, C_in), ``neighbors`` (M, K) int64 rows; returns tokens (M, C)."""
-        differences = (features[neighbors] - features[:, None]).flatten(0, 1)
+        around = features.index_select(0, neighbors.flatten()).view(*neighbors.shape, features.shape[1])
+        differences = (around - features[:, None]).flatten(0, 1)
         with torch.autocast(features.device.type, enabled=False):
             scale, shift = self._input_norm(features)
             weight, bias = self._before_relu(differences, scale)
@@ -80,26 +80,70 @@ class Embedding(nn.Module):
 
     def _maximum(self, differences: Tensor, weight: Tensor, bias: Tensor, neighbors: int) -> Tensor:
         """(M, C): maximum over the K neighbours of linear2(relu(differences weight^T + bias))."""
-        values = CHUNK_ON_CPU if differences.device.type == "cpu" else CHUNK
+        device = differences.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else differences.dtype
+        arguments = [t.to(dtype) for t in (differences, weight.T, bias, self.linear2.weight.T)]
+        values = CHUNK_ON_CPU if device == "cpu" else CHUNK
         points = max(values // (neighbors * len(weight)), 1)
-        arguments = (weight, bias, self.linear2.weight, neighbors)
-        parts = torch.split(differences, points * neighbors)
-        if torch.is_grad_enabled() and (weight.requires_grad or differences.requires_grad):
-            return torch.cat([_again(part, *arguments) for part in parts])
-        return torch.cat([_maximum(part, *arguments) for part in parts])
+        with torch.autocast(device, enabled=False):
+            tokens: Tensor = _NeighborMaximum.apply(*arguments, neighbors, points)  # type: ignore[no-untyped-call]
+        return tokens
 
 
-def _maximum(differences: Tensor, weight: Tensor, bias: Tensor, outer: Tensor, neighbors: int) -> Tensor:
-    hidden = functional.relu_(functional.linear(differences, weight, bias))
-    return functional.linear(hidden, outer).view(len(hidden) // neighbors, neighbors, len(outer)).amax(dim=1)
+class _NeighborMaximum(torch.autograd.Function):
+    """max over k of relu(x_k A + b) B for (M K, C_in) rows x, some points at a time, keeping only the arguments.
+
+    The gradient is written out: the hidden values are made again, and where several neighbours share the maximum,
+    each gets its share, as in ``torch.amax``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, inner: Tensor, bias: Tensor, outer: Tensor, neighbors: int, points: int
+    ) -> Tensor:
+        ctx.save_for_backward(rows, inner, bias, outer)
+        ctx.neighbors, ctx.points = neighbors, points
+        parts = torch.split(rows, neighbors * points)
+        return torch.cat([_outputs(_hidden(part, inner, bias), outer, neighbors).amax(dim=1) for part in parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None, None]:
+        rows, inner, bias, outer = ctx.saved_tensors
+        to_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        # summed over the parts in full precision
+        to_inner, to_bias, to_outer = (torch.zeros_like(t, dtype=_precise(t.dtype)) for t in (inner, bias, outer))
+        step = ctx.neighbors * ctx.points
+        parts = zip(torch.split(rows, step), torch.split(gradient, ctx.points), strict=True)
+        for number, (part, wanted) in enumerate(parts):
+            hidden = _hidden(part, inner, bias)
+            to_outputs = _to_largest(_outputs(hidden, outer, ctx.neighbors), wanted).flatten(0, 1)
+            to_outer += hidden.T @ to_outputs
+            to_hidden = (to_outputs @ outer.T).mul_(hidden.sign_())
+            to_inner += part.T @ to_hidden
+            to_bias += to_hidden.sum(dim=0)
+            if to_rows is not None:
+                to_rows[number * step : number * step + len(part)] = to_hidden @ inner.T
+        return to_rows, to_inner.to(inner.dtype), to_bias.to(bias.dtype), to_outer.to(outer.dtype), None, None
 
 
-def _again(differences: Tensor, weight: Tensor, bias: Tensor, outer: Tensor, neighbors: int) -> Tensor:
-    """``_maximum``, keeping nothing for the backward pass but its arguments."""
-    part = checkpoint(
-        _maximum, differences, weight, bias, outer, neighbors, use_reentrant=False, preserve_rng_state=False
-    )
-    return cast(Tensor, part)
+def _hidden(rows: Tensor, inner: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, rows, inner).relu_()
+
+
+def _outputs(hidden: Tensor, outer: Tensor, neighbors: int) -> Tensor:
+    return (hidden @ outer).view(len(hidden) // neighbors, neighbors, outer.shape[1])
+
+
+def _to_largest(values: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient (m, C) of the maximum over k of values (m, K, C), shared by equal ones: (m, K, C), in their place."""
+    # in-place comparison gives 0 and 1 in the type of the values, several times faster than through bool
+    largest = values.eq_(values.amax(dim=1, keepdim=True))
+    return largest.mul_((gradient / largest.sum(dim=1))[:, None])
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _running(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
