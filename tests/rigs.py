@@ -71,7 +71,7 @@ def make_tiny_rig(
         distance, label = cast(np.zeros(3), rays, boxes)
         seen = np.isfinite(distance)
         points = rays[seen] * (distance[seen] + rng.normal(0, 0.01, seen.sum()))[:, None]
-        intensity = label[seen] * 3 + rng.normal(0, 1, seen.sum())
+        intensity = label[seen] * 3 + rng.normal(0, 0.3, seen.sum())
         columns = np.column_stack([points, intensity, ring[seen]]).astype(np.float32)
         stem = f"{frame:06d}"
         columns.tofile(folder / "scans" / f"{stem}.bin")
