@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lidistill.sensing.frame import Sensor
+from lidistill.students.tokenizer import PlaneTokenizer
 from lidistill.transforms.augment import (
     augment_segmentation,
     flip,
@@ -64,6 +65,21 @@ def test_replay_of_a_distillation_item(parity, reference_cloud, name):
     expected = item["feat"].T
     assert features.shape == expected.shape
     assert np.abs(features - expected).max() <= 1e-5 * np.abs(expected).max()
+
+    tokens = PlaneTokenizer(fov=((-64, 64), (-64, 64), (-8, 8)), cells=(256, 256, 32), neighbors=16)(
+        coords[inside], features
+    )
+    # a point within 1e-5 m of a border may fall into the next cell
+    assert (tokens["cells"] == item["cell_ind"]).mean() > 0.9995
+
+    def distances(neighbors):
+        return np.linalg.norm(coords[inside][neighbors] - coords[inside][:, None], axis=2)
+
+    assert np.allclose(distances(tokens["neighbors"]), distances(item["neighbors"][1:].T), atol=1e-5)
+    seen = np.load(parity(f"03_point_to_pixel/{name}.npz"))
+    prefix = f"{camera}_" if camera else ""
+    pixel = dict(zip(seen[f"{prefix}kept"].tolist(), seen[f"{prefix}row_col_224x448"].tolist(), strict=True))
+    assert [pixel[row] for row in kept[inside].tolist()] == item["pairing_pixels"][:, 1:].tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
