@@ -17,11 +17,21 @@ from pathlib import Path
 
 import lidistill
 from lidistill.evaluation.card import merge_cards, read_card, write_card
+from lidistill.evaluation.correlation import correlation, query_point
+from lidistill.evaluation.inference import look
+from lidistill.evaluation.palette import similarity_colors
+from lidistill.evaluation.pca import pca_colors
+from lidistill.evaluation.pictures import beside, mark_point, stack, write_picture
+from lidistill.evaluation.render import from_behind, render_cloud
 from lidistill.evaluation.table import markdown_table
+from lidistill.taxonomy import load as load_taxonomy
+from lidistill.training.data import open_split
+from lidistill.training.run import Run
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "real_kitti"
 RECIPES = HERE / "recipes"
+PICTURE = HERE.parent / "docs" / "images" / "kitti_correlation.png"
 NETWORKS = {
     "random": ("probe", None),
     "distilled": ("probe", "backbone"),
@@ -80,7 +90,32 @@ def main() -> None:
         for name in NETWORKS:
             cards = [read_card(args.work / f"seed-{seed}" / name / "card.json") for seed in args.seeds]
             write_card(merge_cards(cards, f"kitti/{name}"), RESULTS / f"{name}.json")
+        draw(data, args.work / f"seed-{args.seeds[0]}" / "backbone", PICTURE)
     print(table())
+
+
+def draw(data: str, backbone: Path, out: Path) -> None:
+    """Correlation maps and false colours of the distilled network on a scan of sequence 08: lidar only.
+
+    No camera image is drawn: the data set's licence keeps those out of this repository.
+    """
+    run = Run.open(backbone)
+    network, model = run.load_network()
+    frame = open_split(data, "val", model.sensors)[0]
+    seen = look(network, frame, model.voxel)
+    features, rows = seen.outputs.numpy(), seen.rows.numpy()
+    camera = from_behind(frame.sensor.forward, size=(400, 720))
+    shown = [render_cloud(frame.points, pca_colors(features)[rows], camera)]
+    captions = ["features in false colours"]
+    taxonomy = load_taxonomy("semantic-kitti-19")
+    for name in ("car", "vegetation", "building"):
+        query = query_point(frame.points, frame.labels == taxonomy.classes.index(name))
+        if query is not None:
+            similar = similarity_colors(correlation(features, features[rows[query]])[rows])
+            shown.append(mark_point(render_cloud(frame.points, similar, camera), frame.points[query], camera))
+            captions.append(f"similar to the marked {name} point")
+    pairs = [beside(shown[i : i + 2], captions[i : i + 2]) for i in range(0, len(shown), 2)]
+    write_picture(stack(pairs), out)
 
 
 def table() -> str:
