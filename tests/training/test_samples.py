@@ -141,3 +141,12 @@ def test_batches_pack_the_usable_samples(rig: Path) -> None:
     second = packed.rows[packed.sizes[0] :]
     assert second.min() >= packed.points.offsets[1]
     assert Collate(TOKENIZER)([Skip("x", "broken")]).batch is None
+
+
+def test_a_far_centre_does_not_empty_the_sample(frame: Frame) -> None:
+    # most of this scan lies beyond the student's field of view
+    scale = np.where(np.arange(len(frame)) % 10 < 8, 30, 1)[:, None].astype(np.float32)
+    far = replace(frame, points=frame.points * scale)
+    for seed in range(10):
+        sample = train_sample(far, SEGMENT.model_copy(update={"points": 64}), TOKENIZER, np.random.default_rng(seed))
+        assert len(sample.labels) == 64

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -131,7 +131,9 @@ def fit(
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
             if step % LogEvery == 0 or ends_epoch or step == 1:
-                values = {name: float(fabric.all_reduce(value.detach())) for name, value in losses.items()}
+                values = {
+                    name: float(cast(Tensor, fabric.all_reduce(value.detach()))) for name, value in losses.items()
+                }
                 if not all(abs(value) < float("inf") for value in values.values()):
                     raise RunError(
                         f"iteration {step}: the loss is {values}; lower the learning rate or use precision=32-true"

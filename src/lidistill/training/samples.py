@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -80,14 +81,10 @@ def distil_sample(
     view = frame.views[rng.integers(len(frame.views))]
     pairs = pair(frame, view, occlusion=recipe.occlusion)
     seen = frame.points[pairs.rows]
-    if len(seen):
-        kept = voxel_sample(seen, recipe.voxel, rng.permutation(len(seen)))
-        kept = kept[limit_points(seen[kept], recipe.points, rng)]
-    else:
-        kept = np.zeros(0, np.int64)
+    kept = voxel_sample(seen, recipe.voxel, rng.permutation(len(seen))) if len(seen) else np.zeros(0, np.int64)
     coords = scale(flip_xy(rotate_z(seen[kept], rng), rng), rng)
-    inside = tokenizer.inside(coords)
-    kept, coords = kept[inside], coords[inside]
+    chosen = _visible_to_student(coords, recipe.points, tokenizer, rng)
+    kept, coords = kept[chosen], coords[chosen]
     if len(kept) < recipe.min_pairs:
         raise InputError(
             f"{frame.token}: camera {view.name!r} sees {len(kept)} points, fewer than min_pairs = {recipe.min_pairs}; "
@@ -110,16 +107,25 @@ def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng:
     """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
     labels = _labels(frame)
     kept = voxel_sample(frame.points, recipe.voxel, rng.permutation(len(frame)))
-    kept = kept[limit_points(frame.points[kept], recipe.points, rng)]
     points = frame.points[kept]
     features = point_features(points, frame.intensity[kept], frame.sensor)
     coords, features = augment_segmentation(points, features, rng)
-    inside = tokenizer.inside(coords)
-    if not inside.any():
+    chosen = _visible_to_student(coords, recipe.points, tokenizer, rng)
+    if not len(chosen):
         raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
-    cloud = tokenizer(coords[inside], features[inside])
-    rows = torch.arange(int(inside.sum()))
-    return SegmentSample(cloud, torch.from_numpy(labels[kept[inside]]), rows, frame.token)
+    cloud = tokenizer(coords[chosen], features[chosen])
+    return SegmentSample(cloud, torch.from_numpy(labels[kept[chosen]]), torch.arange(len(chosen)), frame.token)
+
+
+def _visible_to_student(
+    coords: NDArray[np.float32], limit: int, tokenizer: Tokenizer, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Rows of at most ``limit`` points in the student's field of view, nearest to a random one of them.
+
+    The field of view comes first: the published order would choose the points around a far one and then drop them all.
+    """
+    inside = np.flatnonzero(tokenizer.inside(coords))
+    return inside[limit_points(coords[inside], limit, rng)]
 
 
 def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSample:
