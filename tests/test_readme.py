@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -119,14 +120,16 @@ def test_rig_of_the_page_opens_and_its_points_meet_its_image(tmp_path: Path) -> 
     assert len(pair(frame, frame.view("front"), occlusion=False).rows) == 200
 
 
-def test_table_is_that_of_the_committed_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Filled in with ``python benchmarks/city_quality.py --table``."""
-    shown = re.search(r"<!-- begin city_quality -->\n(.*?)<!-- end city_quality -->", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "benchmark"), [("README.md", "city_quality"), ("docs/explanation/real-data.md", "real_kitti")]
+)
+def test_table_is_that_of_the_committed_cards(page: str, benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filled in with ``python benchmarks/BENCHMARK.py --table``."""
+    text = (ROOT / page).read_text()
+    shown = re.search(f"<!-- begin {benchmark} -->\n(.*?)<!-- end {benchmark} -->", text, re.DOTALL)
     assert shown is not None
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from city_quality import table
-
-    assert shown[1].strip() == table().strip()
+    assert shown[1].strip() == import_module(benchmark).table().strip()
 
 
 def test_front_page_is_short() -> None:
