@@ -180,6 +180,7 @@ class _Buffer:
 
     def __init__(self, low: F32, high: F32, cell: np.float32) -> None:
         self.cell = cell
+        # closing needs what is beyond the points that are asked for
         border = np.float32(CLOSING + 1) * cell
         self.low = low - border
         height, width = np.ceil((high + border - self.low) / cell).astype(int)
@@ -223,13 +224,10 @@ class _Buffer:
 
     def close(self) -> None:
         """Fill holes up to ``CLOSING`` cells wide between surfaces on both sides."""
-        from scipy.ndimage import grey_closing
-
-        across, along = (grey_closing(self.inverse, size) for size in ((CLOSING + 1, 1), (1, CLOSING + 1)))
-        self.inverse = np.maximum(across, along)
+        self.inverse = np.maximum(_closed(self.inverse), _closed(self.inverse.T).T)
 
     def read(self, plane: F32) -> F32:
-        """Look up places (2, P) of the picture, all inside the buffer: (P,)."""
+        """Look up places (2, P) of the picture, all between ``low`` and ``high``: (P,)."""
         values: F32 = self.inverse[self._place(plane)]
         return values
 
@@ -237,3 +235,14 @@ class _Buffer:
         with np.errstate(invalid="ignore"):  # straight back
             i, j = (((plane[axis] - self.low[axis]) / self.cell).astype(np.int32) for axis in (0, 1))
         return i, j
+
+
+def _closed(values: F32) -> F32:
+    """Grey closing along the first axis by ``CLOSING`` + 1 cells; the first ``CLOSING`` rows are not done."""
+    wide = values.copy()
+    for shift in range(1, CLOSING + 1):
+        wide[:-shift] = np.maximum(wide[:-shift], values[shift:])
+    narrow = wide.copy()
+    for shift in range(1, CLOSING + 1):
+        narrow[shift:] = np.minimum(narrow[shift:], wide[:-shift])
+    return narrow
