@@ -59,21 +59,20 @@ class Embedding(nn.Module):
 
     def _before_relu(self, differences: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (C, C_in) and bias (C,): norm2(linear1(norm1(scale * differences))) = differences weight^T + bias."""
-        norm1, norm2, inner = self.norm1, self.norm2, self.linear1.weight
+        norm1, norm2 = self.norm1, self.norm2
         mean1, variance1 = _running(norm1)
         mean2, variance2 = _running(norm2)
-        from_bias = inner @ norm1.bias
+        from_bias = self.linear1.weight @ norm1.bias
         if self.training:
             mean, covariance, count = _moments(differences, norm1)
             mean1, covariance = mean * scale, covariance * scale * scale[:, None]
             variance1 = covariance.diagonal()
-            # norm1 leaves the mean at its own bias: that bias cancels, and its gradient is exactly zero
-            mean2 = from_bias
-            normed = inner * (norm1.weight * (variance1 + norm1.eps).rsqrt())
-            variance2 = ((normed @ covariance) * normed).sum(dim=1)
             _track(norm1, mean1, variance1, count)
+        inner = self.linear1.weight * (norm1.weight * (variance1 + norm1.eps).rsqrt())
+        if self.training:
+            # norm1 leaves the mean at its own bias: that bias cancels, and its gradient is exactly zero
+            mean2, variance2 = from_bias, ((inner @ covariance) * inner).sum(dim=1)
             _track(norm2, mean2, variance2, count)
-        inner = inner * (norm1.weight * (variance1 + norm1.eps).rsqrt())
         scale2 = norm2.weight * (variance2 + norm2.eps).rsqrt()
         bias = ((from_bias - mean2) - inner @ mean1) * scale2 + norm2.bias
         return inner * scale * scale2[:, None], bias
@@ -152,7 +151,7 @@ def _running(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 def _moments(rows: Tensor, norm: nn.Module) -> Moments:
     """Mean, covariance and number of the rows (N, C); those of all processes when ``norm`` is synchronised."""
-    count = _total(rows.new_tensor(len(rows)), norm)
+    count = _total(rows.new_full((), len(rows)), norm)
     mean = _total(rows.sum(dim=0), norm) / count
     # a product of few columns and very many rows loses four digits in float32
     centered = (rows - mean).double()
