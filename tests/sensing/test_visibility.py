@@ -121,6 +121,19 @@ def test_only_the_shadow_of_a_pole_is_hidden():
     assert (hidden & ~occluded).sum() < 0.25 * occluded.sum()
 
 
+def test_a_surface_with_lost_returns_still_hides():
+    """Dark paint gives back half of the pulses; nothing is seen through the holes."""
+    points = scan(rays(BEAMS["64"], step=0.18), [CAR, WALL])
+    dark = (points[:, 0] < 12.1) & (points[:, 2] > -HEIGHT + 0.1)
+    points = points[~dark | (np.random.default_rng(1).random(len(points)) < 0.5)]
+    position = (0.3, 0.6, -0.6)
+    rows = in_view(points, camera_at(position))
+    hidden = ~visible(points, camera_at(position), rows)
+    sure = truth(points, rows, position, [([8.1, -0.9, -HEIGHT], [11.9, 0.9, -0.5])])
+    assert sure.sum() > 300
+    assert hidden[sure].mean() > 0.995
+
+
 def test_a_camera_at_the_lidar_sees_everything():
     points = scan(rays(BEAMS["32"]), [CAR, WALL])
     rows = in_view(points, camera_at((0, 0, 0)))
