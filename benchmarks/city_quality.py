@@ -57,7 +57,7 @@ def main() -> None:
     if not args.table:
         for sensor in args.sensors:
             city = args.work / sensor / "city"
-            if not (city / "splits.yaml").is_file():
+            if not (city / "rig.yaml").is_file():
                 lidistill.simulate(city, sensor=sensor, scenes=SCENES, frames=FRAMES, seed=CITY_SEED, overwrite=True)
             cards = [learn(city, args.work / sensor / f"seed-{seed}", seed, args.set) for seed in args.seeds]
             for name in NETWORKS:

@@ -31,7 +31,7 @@ def demo(out: str | Path = "demo", *, seed: int = 0, overwrite: bool = False) ->
         raise InputError(f"{folder}: is a file; name a folder")
     started = time.monotonic()
     city, backbone = folder / "city", folder / BACKBONE
-    if _announce(1, "a synthetic city, recorded with a 32-beam lidar and six cameras", city / "splits.yaml", overwrite):
+    if _announce(1, "a synthetic city, recorded with a 32-beam lidar and six cameras", city / "rig.yaml", overwrite):
         simulate(city, sensor=SENSOR, scenes=SCENES, frames=FRAMES, seed=seed, workers=2, overwrite=True)
     if _announce(2, "distil the image teacher into the lidar student, no labels", backbone / "report.html", overwrite):
         resume = _interrupted(backbone, overwrite)

@@ -24,7 +24,7 @@ from lidistill.training.run import Run
 from lidistill.training.samples import Collated, DistilBatch, SegmentBatch, Skip, TrainSamples
 
 log = logging.getLogger("lidistill")
-LogEvery = 10
+LOG_EVERY = 10
 
 
 class Interrupted(RunError):
@@ -130,7 +130,7 @@ def fit(
             step += 1
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
-            if step % LogEvery == 0 or ends_epoch or step == 1:
+            if step % LOG_EVERY == 0 or ends_epoch or step == 1:
                 values = {
                     name: float(cast(Tensor, fabric.all_reduce(value.detach()))) for name, value in losses.items()
                 }
