@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.taxonomy import Taxonomy
 
 GROUP = "lidistill.datasets"
-"""Entry points: data set name -> function (path, classes) -> Source."""
+"""Entry points: data set name -> function (path, classes, *, option: str = ..., ...) -> Source."""
+
+BUILTIN = {
+    "rig": "rig:open_rig",
+    "argoverse2": "argoverse2:open_argoverse2",
+    "kitti-360": "kitti_360:open_kitti_360",
+    "kitti-object": "kitti_object:open_kitti_object",
+    "kitti-raw": "kitti_raw:open_kitti_raw",
+    "nuscenes": "nuscenes:open_nuscenes",
+    "nuscenes-c": "robo3d:open_nuscenes_c",
+    "pandaset-64": "pandaset:open_pandar64",
+    "pandaset-gt": "pandaset:open_pandar_gt",
+    "semantic-kitti": "semantic_kitti:open_semantic_kitti",
+    "semantic-kitti-c": "robo3d:open_semantic_kitti_c",
+    "semantic-poss": "semantic_poss:open_semantic_poss",
+    "synlidar": "synlidar:open_synlidar",
+    "waymo": "waymo:open_waymo",
+}
+"""Data set name -> module in this room and the function that opens it."""
 
 
 class Source(Protocol):
@@ -40,7 +61,7 @@ class Source(Protocol):
     def split(self, name: str, /) -> Source: ...  # noqa: D102
 
 
-Opener = Callable[[Path, str | None], Source]
+Opener = Callable[..., Source]
 
 
 @dataclass(frozen=True)
@@ -97,17 +118,24 @@ def take_split(source: Source, name: str) -> Split:
 
 
 def open_source(spec: str, classes: str | None = None) -> Source:
-    """Open ``name:/path`` (``semantic-kitti:/data/kitti``), or a plain path: a rig folder.
+    """Open ``name:/path?option=value&...`` (``semantic-kitti:/data/kitti``), or a plain path: a rig folder.
 
-    ``classes`` names another class list (``kitti-10``) to map the raw labels to. No scan is read. Raises
-    ``InputError`` for an unknown name, a path that is not there, and a folder of another layout.
+    ``classes`` names another class list (``kitti-10``) to map the raw labels to. The options are those of the data
+    set (``nuscenes:/data/nuscenes?sweeps=10``). No scan is read. Raises ``InputError`` for an unknown name or option,
+    a path that is not there, and a folder of another layout.
     """
-    match = re.fullmatch(r"([A-Za-z][\w-]+):(.+)", spec)  # two letters or more: C:\data is a path
+    match = re.fullmatch(r"([A-Za-z][\w-]+):([^?]+)(?:\?(.*))?", spec)  # two letters or more: C:\data is a path
     if match is None or Path(spec).exists():
-        return _builtin()["rig"](Path(spec), classes)
-    name, path = match.groups()
-    opener = _builtin().get(name) or _plugin(name)
-    return opener(Path(path).expanduser(), classes)
+        return _opener("rig")(Path(spec), classes)
+    name, path, query = match.groups()
+    opener = _opener(name)
+    options = dict(parse_qsl(query or "", keep_blank_values=True))
+    known = [p.name for p in inspect.signature(opener).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            there_are = f"it knows {', '.join(known)}" if known else "it has none"
+            raise InputError(f"{spec}: data set {name!r} has no option {option!r}{nearest(option, known)}; {there_are}")
+    return opener(Path(path).expanduser(), classes, **options)
 
 
 def folder(path: Path, expected: str) -> Path:
@@ -118,19 +146,16 @@ def folder(path: Path, expected: str) -> Path:
     raise InputError(f"{path}: {found}, expected {expected}; check the path")
 
 
-def _builtin() -> dict[str, Opener]:
-    from lidistill.datasets.rig import open_rig
-    from lidistill.datasets.semantic_kitti import open_semantic_kitti
-
-    return {"rig": open_rig, "semantic-kitti": open_semantic_kitti}
-
-
-def _plugin(name: str) -> Opener:
+def _opener(name: str) -> Opener:
+    if name in BUILTIN:
+        module, function = BUILTIN[name].split(":")
+        opener: Opener = getattr(import_module(f"lidistill.datasets.{module}"), function)
+        return opener
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
-        raise InputError(f"unknown data set {name!r}{nearest(name, {*found, *_builtin()})}")
+        raise InputError(f"unknown data set {name!r}{nearest(name, {*found, *BUILTIN})}")
     try:
-        opener: Opener = found[name].load()
+        opener = found[name].load()
     except Exception as error:  # whatever a third party's module raises
         raise InputError(f"data set {name!r}: its plug-in {found[name].value} cannot be loaded ({error})") from error
     return opener

@@ -50,7 +50,8 @@ class CameraView:
     """One picture and where it was taken from.
 
     ``height``, ``width`` in pixels; ``intrinsics`` (3, 3) float64; ``from_lidar`` (4, 4) float64 takes lidar
-    coordinates to camera coordinates (x right, y down, z forward, metres). ``load`` decodes the picture.
+    coordinates to camera coordinates (x right, y down, z forward, metres). ``load`` decodes the picture;
+    ``timestamp`` in seconds, on the clock of the frame's.
     """
 
     name: str
@@ -60,6 +61,7 @@ class CameraView:
     from_lidar: Matrix
     load: Callable[[], NDArray[np.uint8]]
     distortion: Distortion | None = None
+    timestamp: float | None = None
 
     def image(self) -> NDArray[np.uint8]:
         """Decode the picture: (height, width, 3) uint8 RGB. Raises ``InputError`` when the size differs."""
