@@ -1,0 +1,43 @@
+"""Label fractions: the 1, 5, 10, 25 and 50 % of a training split that the literature trains on.
+
+A fraction is a rule on the rows of ``train``, so a part of a data set has fractions too: those of what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+PERCENTS = (1, 5, 10, 25, 50)
+"""Shares of ``train`` in percent; each is 1/step of it for a whole step."""
+
+Rule = Callable[[Sequence[int], int], tuple[int, ...]]
+"""(rows of ``train``, percent) -> the rows that are kept, in the same order."""
+
+
+def strided(rows: Sequence[int], percent: int) -> tuple[int, ...]:
+    """Every (100 / ``percent``)-th row, starting with the first: ScaLR's and SLidR's SemanticKITTI rule (rows by path)."""
+    return tuple(rows[:: 100 // percent])
+
+
+def scene_strided(scenes: Sequence[Hashable], percent: int) -> tuple[int, ...]:
+    """Positions in ``scenes`` (the scene of each training frame) of the frames of every (100 / ``percent``)-th scene.
+
+    SLidR's nuScenes rule: scenes are counted from 1 in the order in which they first appear, which must be that of
+    the data set's scene table; a scene is kept with all its frames when its count is a multiple of the step. Fewer
+    scenes than the step leave nothing.
+    """
+    step = 100 // percent
+    kept = set(list(dict.fromkeys(scenes))[step - 1 :: step])
+    return tuple(position for position, scene in enumerate(scenes) if scene in kept)
+
+
+def by_scene(scenes: Sequence[Hashable]) -> Rule:
+    """``scene_strided`` as a rule on rows; ``scenes`` holds the scene of every row of the data set."""
+    return lambda rows, percent: tuple(rows[i] for i in scene_strided([scenes[row] for row in rows], percent))
+
+
+def with_fractions(splits: Mapping[str, tuple[int, ...]], rule: Rule) -> dict[str, tuple[int, ...]]:
+    """``splits`` and, when there is a ``train``, its fractions ``train-1`` ... ``train-50``; empty ones are left out."""
+    rows = splits.get("train", ())
+    fractions = {f"train-{percent}": rule(rows, percent) for percent in PERCENTS}
+    return {**splits, **{name: kept for name, kept in fractions.items() if kept}}
