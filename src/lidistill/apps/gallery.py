@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lidistill.datasets.concat import parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.evaluation.correlation import correlation, query_point
@@ -39,11 +40,12 @@ def draw_gallery(
     teacher: Teacher | None = None,
     colors: dict[str, ColorMatch] | None = None,
 ) -> None:
-    """Write ``pictures/`` and ``pictures/captions.json`` from the middle frame of ``source``.
+    """Write ``pictures/`` and ``pictures/captions.json`` from the middle frame of ``source`` (a mixture's first part).
 
     With its ``teacher`` (and the ``colors`` that training used), a distilled network's pictures show both side by side.
     """
-    frame = _frame(source)
+    part = parts(source)[0]
+    frame = _frame(part)
     if frame is None:
         log.warning("no pictures: no frame of %s could be read", source.spec)
         return
@@ -57,7 +59,7 @@ def draw_gallery(
     features = (seen.features if run.config.model.classes else seen.outputs).numpy()
     maps = None
     if teacher is not None and view is not None and isinstance(run.config.recipe, DistilRecipe):
-        maps = _teacher_map(teacher, view, run.config.recipe, (colors or {}).get(frame.sensor.name))
+        maps = _teacher_map(teacher, view, run.config.recipe, (colors or {}).get(part.spec))
     pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)
     found = _correlations(frame, view, pairs, features, seen, maps)
     if found is not None:

@@ -63,3 +63,14 @@ class Concat:
         source = self.sources[which]
         frame = source[number - self.ends[which] + len(source)]
         return replace(frame, labels=None) if self.mixed else frame
+
+
+def parts(source: Source) -> tuple[Source, ...]:
+    """The data sets that ``source`` is made of: itself, unless it is a ``Concat``."""
+    return source.sources if isinstance(source, Concat) else (source,)
+
+
+def part_names(source: Source) -> tuple[str, ...]:
+    """A name for each of its ``parts``, all different: the data set's name, or its spec where two share a name."""
+    found = [part.name for part in parts(source)]
+    return tuple(name if found.count(name) == 1 else part.spec for name, part in zip(found, parts(source), strict=True))

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lidistill.datasets.concat import Concat
+from lidistill.datasets.concat import parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.objectives import load as load_objective
@@ -62,7 +62,7 @@ def teacher_features(maps: FeatureMaps, batch: DistilBatch) -> Tensor:
 
 
 def measure_colors(train: Source, teacher: Teacher, frames: int = 32) -> dict[str, ColorMatch]:
-    """For every lidar of ``train``, by sensor name: how its cameras' colours are brought to the teacher's.
+    """For every data set of ``train``, by its spec: how its cameras' colours are brought to the teacher's.
 
     Empty when the teacher does not ask for it. Each source is measured on up to ``frames`` evenly spread frames;
     pictures that do not decode are left out here and reported when they are trained on.
@@ -71,9 +71,9 @@ def measure_colors(train: Source, teacher: Teacher, frames: int = 32) -> dict[st
     if target is None:
         return {}
     matches = {}
-    for source in train.sources if isinstance(train, Concat) else (train,):
+    for source in parts(train):
         chosen = np.unique(np.linspace(0, len(source) - 1, min(frames, len(source))).astype(int)).tolist()
-        matches[source.sensor.name] = ColorMatch(measure(_pictures(source, chosen)), target)
+        matches[source.spec] = ColorMatch(measure(_pictures(source, chosen)), target)
     return matches
 
 
@@ -107,11 +107,24 @@ def distil(
     def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
         with fabric.autocast():
             target = teacher_features(maps, batch)
-        return {"loss": objective(model(batch.points).float(), target)}
+        features = model(batch.points).float()
+        return {"loss": objective(features, target), **by_source(features.detach(), target, batch)}
 
     # AdamW over all parameters, one-dimensional ones included, as published
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer, colors)
+    names = samples.names if len(samples.names) > 1 else ()
+
+    def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
+        """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
+        found = {}
+        for name in names:
+            clouds = torch.tensor([source == name for source in batch.sources], device=features.device)
+            rows = clouds[batch.image_index]
+            own = objective(features[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
+            found[f"loss/{name}"] = own
+        return found
+
     network.train()
     validate = (
         None

@@ -3,28 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.recipe import DistilRecipe, Mixture, SegmentRecipe
 from lidistill.training.samples import Collate, Collated, DistilBatch, SegmentBatch, TrainSamples
 
 
-class Order(Sampler[list[tuple[int, int]]]):
-    """Yields, from iteration ``start`` on, this device's share of every batch as (epoch, index) pairs.
+def epoch_order(sizes: Sequence[int], mixture: Mixture, seed: int, epoch: int) -> list[tuple[int, int]]:
+    """The frames of one epoch over data sets of ``sizes`` frames, one after the other, as (pass, index) pairs.
 
-    An epoch is a permutation drawn from (seed, epoch), cut into whole batches; what does not fill a batch is
-    left out (the published rule). A batch is never larger than the data set.
+    ``proportional``: every frame once (ScaLR's plain concatenation). ``equal``: as many frames of each data set, about
+    as many together; a small one is passed over several times, a large one goes on in the next epoch where it
+    stopped. Within a pass over a data set every frame comes once, in an order drawn from (seed, pass).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if mixture == "proportional" or len(sizes) == 1:
+        return [(epoch, int(index)) for index in rng.permutation(sum(sizes))]
+    share = max(sum(sizes) // len(sizes), 1)
+    keys: list[tuple[int, int]] = []
+    start = 0
+    for part, size in enumerate(sizes):
+        first, last = epoch * share, (epoch + 1) * share
+        for number in range(first // size, (last - 1) // size + 1):
+            order = start + np.random.default_rng([seed, number, part]).permutation(size)
+            chosen = order[max(first - number * size, 0) : min(last - number * size, size)]
+            keys += [(number, int(index)) for index in chosen]
+        start += size
+    return [keys[i] for i in rng.permutation(len(keys))]
+
+
+class Order(Sampler[list[tuple[int, int]]]):
+    """Yields, from iteration ``start`` on, this device's share of every batch as (pass, index) pairs.
+
+    An epoch is a function of (seed, epoch), cut into whole batches; what does not fill a batch is left out (the
+    published rule). A batch is never larger than an epoch.
     """
 
     def __init__(
-        self, frames: int, batch_size: int, epochs: int, seed: int, *, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        *,
+        mixture: Mixture = "proportional",
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.frames, self.epochs, self.seed = frames, epochs, seed
-        self.batch_size = max(min(batch_size, frames), 1)
+        self.sizes, self.epochs, self.seed, self.mixture = tuple(sizes), epochs, seed, mixture
+        self.frames = len(epoch_order(self.sizes, mixture, seed, 0))
+        self.batch_size = max(min(batch_size, self.frames), 1)
         self.start, self.rank, self.world = start, rank, world
 
     @property
@@ -43,12 +76,13 @@ class Order(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         first, offset = divmod(self.start, max(self.per_epoch, 1))
         for epoch in range(first, self.epochs):
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.frames)
+            order = epoch_order(self.sizes, self.mixture, self.seed, epoch)
             for batch in range(offset, self.per_epoch):
-                rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+                keys = order[batch * self.batch_size : (batch + 1) * self.batch_size]
                 # a batch smaller than the number of devices repeats frames, so that no device is idle
-                rows = rows if len(rows) >= self.world else np.resize(rows, self.world)
-                yield [(epoch, int(index)) for index in rows[self.rank :: self.world]]
+                while len(keys) < self.world:
+                    keys = (keys + keys)[: self.world]
+                yield keys[self.rank :: self.world]
             offset = 0
 
 

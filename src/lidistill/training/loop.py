@@ -92,15 +92,24 @@ def fit(
 ) -> None:
     """Train ``network`` in place for the recipe's epochs, from the run's checkpoint if there is one.
 
-    ``loss(network, batch)`` returns named scalars; ``"loss"`` is the one that is minimised. The network keeps
+    ``loss(network, batch)`` returns named scalars, always the same names; ``"loss"`` is the one that is minimised,
+    any other may be NaN when a batch has nothing of the kind. The network keeps
     the training or evaluation mode of its parts. ``validate`` is called about ten times and its figures logged.
 
     Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite or
     too many unusable frames.
     """
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # as published; torch has it for GPUs alone
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     wrapped, optimizer = fabric.setup(network, optimizer)
     order = Order(
-        len(samples), recipe.batch_size, recipe.epochs, recipe.seed, rank=fabric.global_rank, world=fabric.world_size
+        samples.sizes,
+        recipe.batch_size,
+        recipe.epochs,
+        recipe.seed,
+        mixture=recipe.mixture if isinstance(recipe, DistilRecipe) else "proportional",
+        rank=fabric.global_rank,
+        world=fabric.world_size,
     )
     skipped = Skipped(len(samples), recipe.bad_frames)
     order.start = step = _restore(fabric, run, network, optimizer, skipped)
@@ -116,7 +125,7 @@ def fit(
     last: DistilBatch | SegmentBatch | None = None
     bar = tqdm(total=order.iterations, initial=step, desc=run.config.verb, unit="it", disable=not fabric.is_global_zero)
     with stop_signals() as stopped, bar:
-        for collated in loader:
+        for collated in batches(loader):
             epoch, within = divmod(step, order.per_epoch)
             factor = recipe.schedule.factor(step, order.per_epoch, recipe.epochs, recipe.lr)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
@@ -131,9 +140,7 @@ def fit(
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
             if step % LOG_EVERY == 0 or ends_epoch or step == 1:
-                values = {
-                    name: float(cast(Tensor, fabric.all_reduce(value.detach()))) for name, value in losses.items()
-                }
+                values = _over_devices(fabric, losses)
                 if not all(abs(value) < float("inf") for value in values.values()):
                     raise RunError(
                         f"iteration {step}: the loss is {values}; lower the learning rate or use precision=32-true"
@@ -158,6 +165,19 @@ def fit(
                 raise Interrupted(run, step, stopped[0])
 
 
+def batches(loader: DataLoader[Collated[DistilBatch | SegmentBatch]]) -> Iterator[Collated[Any]]:
+    """The loader's batches; raises ``RunError`` when one of its processes is killed (mostly for want of memory)."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise RunError(
+            "a loader process was killed from outside, mostly because the machine ran out of memory: go on with "
+            "--resume and fewer of them, for example --set workers=1"
+        ) from None
+
+
 def _step(
     fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: DistilBatch | SegmentBatch, loss: Loss
 ) -> dict[str, Tensor]:
@@ -166,6 +186,17 @@ def _step(
     fabric.backward(losses["loss"])
     optimizer.step()
     return losses
+
+
+def _over_devices(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, float]:
+    """Mean of every named scalar over the devices where there is one."""
+    values = {}
+    for name, value in losses.items():
+        everywhere = cast(Tensor, fabric.all_gather(value.detach()))
+        mean = float(everywhere.mean() if name == "loss" else everywhere.nanmean())
+        if name == "loss" or mean == mean:  # NaN: no device had any
+            values[name] = mean
+    return values
 
 
 def _save(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped) -> None:

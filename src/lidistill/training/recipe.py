@@ -21,6 +21,7 @@ from lidistill.students.registry import student_config
 from lidistill.teachers.config import TeacherConfig
 from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
 
+Mixture = Literal["proportional", "equal"]
 Schedule = Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")]
 
 
@@ -82,6 +83,8 @@ class DistilRecipe(_Common):
     """Leave out points that the camera does not see (the papers keep them)."""
     teacher_memory: float = Field(0.0, ge=0)
     """Gigabytes of feature maps to remember, so that the teacher sees every picture once; for small data sets."""
+    mixture: Mixture = "proportional"
+    """Several sources: every frame once an epoch (proportional, as published), or as many frames of each (equal)."""
     min_pairs: int = Field(32, ge=1)
     """A sample with fewer point-pixel pairs teaches nothing and is skipped."""
 

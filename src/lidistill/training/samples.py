@@ -6,8 +6,10 @@ does not matter which worker makes it, in what order, or whether the run was int
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lidistill.datasets.concat import part_names, parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame
@@ -50,6 +53,8 @@ class DistilSample:
     image: Tensor
     pixels: Tensor
     picture: str
+    source: str = ""
+    """Name of the data set, in a mixture of several."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,10 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
-    """Training samples of ``source``, asked for as (epoch, index)."""
+    """Training samples of ``source``, asked for as (pass over the data, index).
+
+    ``colors``: how pictures are brought to the teacher's colours, by the spec of the data set.
+    """
 
     def __init__(
         self,
@@ -165,17 +173,22 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
     ) -> None:
         self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
         self.colors = dict(colors)
+        self.names, self.specs = part_names(source), tuple(part.spec for part in parts(source))
+        self.sizes = tuple(len(part) for part in parts(source))
+        self.ends = tuple(accumulate(self.sizes))
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> DistilSample | SegmentSample | Skip:
-        epoch, index = key
-        rng = np.random.default_rng([self.recipe.seed, epoch, index])
+        number, index = key
+        rng = np.random.default_rng([self.recipe.seed, number, index])
         try:
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
-                return distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(frame.sensor.name))
+                part = bisect_right(self.ends, index)
+                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(self.specs[part]))
+                return replace(sample, source=self.names[part])
             return train_sample(frame, self.recipe, self.tokenizer, rng)
         except InputError as error:
             return Skip(f"{self.source.name}[{index}]", str(error))
@@ -202,13 +215,17 @@ class FullSamples(Dataset[SegmentSample | Skip]):
 
 @dataclass(frozen=True)
 class DistilBatch:
-    """``images`` (B, 3, h, w); point m is paired with ``pixels[m]`` of image ``image_index[m]``."""
+    """``images`` (B, 3, h, w); point m is paired with ``pixels[m]`` of image ``image_index[m]``.
+
+    ``pictures`` names the images, ``sources`` the data set of each.
+    """
 
     points: PointBatch
     images: Tensor
     image_index: Tensor
     pixels: Tensor
     pictures: tuple[str, ...]
+    sources: tuple[str, ...]
 
     def to(self, device: torch.device) -> DistilBatch:
         """Copy to ``device``."""
@@ -278,7 +295,8 @@ class Collate:
         points = self.tokenizer.collate([s.cloud for s in samples])
         images = torch.stack([s.image for s in samples])
         pixels = torch.cat([s.pixels for s in samples])
-        return DistilBatch(points, images, points.cloud_index(), pixels, tuple(s.picture for s in samples))
+        pictures, sources = tuple(s.picture for s in samples), tuple(s.source for s in samples)
+        return DistilBatch(points, images, points.cloud_index(), pixels, pictures, sources)
 
     def _segment(self, samples: Sequence[SegmentSample]) -> SegmentBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])
