@@ -56,6 +56,23 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def dead_workers() -> Iterator[None]:
+    """Say in a ``RunError`` when a loader process is killed (mostly for want of memory).
+
+    Torch notices it in a signal handler and raises wherever the program happens to be.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise RunError(
+            "a loader process was killed from outside, mostly because the machine ran out of memory: go on with "
+            "--resume and fewer of them, for example --set workers=1"
+        ) from None
+
+
 class Skipped:
     """Counts unusable frames, warns once for each and stops the run when there are too many."""
 
@@ -100,7 +117,7 @@ def fit(
     too many unusable frames.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # as published; torch has it for GPUs alone
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     wrapped, optimizer = fabric.setup(network, optimizer)
     order = Order(
         samples.sizes,
@@ -124,8 +141,8 @@ def fit(
     shown_step = step
     last: DistilBatch | SegmentBatch | None = None
     bar = tqdm(total=order.iterations, initial=step, desc=run.config.verb, unit="it", disable=not fabric.is_global_zero)
-    with stop_signals() as stopped, bar:
-        for collated in batches(loader):
+    with stop_signals() as stopped, dead_workers(), bar:
+        for collated in loader:
             epoch, within = divmod(step, order.per_epoch)
             factor = recipe.schedule.factor(step, order.per_epoch, recipe.epochs, recipe.lr)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
@@ -163,19 +180,6 @@ def fit(
                 saved = time.monotonic()
             if stopped and step < order.iterations:
                 raise Interrupted(run, step, stopped[0])
-
-
-def batches(loader: DataLoader[Collated[DistilBatch | SegmentBatch]]) -> Iterator[Collated[Any]]:
-    """The loader's batches; raises ``RunError`` when one of its processes is killed (mostly for want of memory)."""
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise RunError(
-            "a loader process was killed from outside, mostly because the machine ran out of memory: go on with "
-            "--resume and fewer of them, for example --set workers=1"
-        ) from None
 
 
 def _step(
