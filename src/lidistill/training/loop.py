@@ -60,12 +60,12 @@ def stop_signals() -> Iterator[list[int]]:
 def dead_workers() -> Iterator[None]:
     """Say in a ``RunError`` when a loader process is killed (mostly for want of memory).
 
-    Torch notices it in a signal handler and raises wherever the program happens to be.
+    Torch notices it in a signal handler and raises wherever the program happens to be; or the pipe to it breaks first.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         raise RunError(
             "a loader process was killed from outside, mostly because the machine ran out of memory: go on with "
