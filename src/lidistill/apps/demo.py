@@ -17,6 +17,8 @@ log = logging.getLogger("lidistill")
 
 SENSOR, SCENES, FRAMES = "spinning-32", 12, 3
 BACKBONE = "distilled"
+EPOCHS = {"pretrain": 45, "probe": 12, "finetune": 30}
+"""Shorter than the recipes: the whole demo is to end within minutes."""
 NETWORKS = (
     ("random", "probe", "linear probe, random frozen backbone"),
     ("probe", "probe", "linear probe, distilled frozen backbone"),
@@ -35,7 +37,8 @@ def demo(out: str | Path = "demo", *, seed: int = 0, overwrite: bool = False) ->
         simulate(city, sensor=SENSOR, scenes=SCENES, frames=FRAMES, seed=seed, workers=2, overwrite=True)
     if _announce(2, "distil the image teacher into the lidar student, no labels", backbone / "report.html", overwrite):
         resume = _interrupted(backbone, overwrite)
-        pretrain(str(city), backbone, recipe="city", seed=seed, resume=resume, overwrite=overwrite)
+        epochs = EPOCHS["pretrain"]
+        pretrain(str(city), backbone, recipe="city", epochs=epochs, seed=seed, resume=resume, overwrite=overwrite)
     rows = []
     for step, (name, verb, what) in enumerate(NETWORKS, 3):
         path = folder / name
@@ -46,6 +49,7 @@ def demo(out: str | Path = "demo", *, seed: int = 0, overwrite: bool = False) ->
                 data=str(city),
                 out=path,
                 recipe="city-probe" if verb == "probe" else "city-supervised",
+                epochs=EPOCHS[verb],
                 seed=seed,
                 resume=_interrupted(path, overwrite),
                 overwrite=overwrite,
