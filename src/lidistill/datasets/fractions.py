@@ -15,7 +15,7 @@ Rule = Callable[[Sequence[int], int], tuple[int, ...]]
 
 
 def strided(rows: Sequence[int], percent: int) -> tuple[int, ...]:
-    """Every (100 / ``percent``)-th row, starting with the first: ScaLR's and SLidR's SemanticKITTI rule (rows by path)."""
+    """Every (100 / ``percent``)-th row, starting with the first: ScaLR's SemanticKITTI rule (rows in path order)."""
     return tuple(rows[:: 100 // percent])
 
 
@@ -37,7 +37,7 @@ def by_scene(scenes: Sequence[Hashable]) -> Rule:
 
 
 def with_fractions(splits: Mapping[str, tuple[int, ...]], rule: Rule) -> dict[str, tuple[int, ...]]:
-    """``splits`` and, when there is a ``train``, its fractions ``train-1`` ... ``train-50``; empty ones are left out."""
+    """``splits`` and the fractions of ``train``: ``train-1`` ... ``train-50``; those without a row are left out."""
     rows = splits.get("train", ())
     fractions = {f"train-{percent}": rule(rows, percent) for percent in PERCENTS}
     return {**splits, **{name: kept for name, kept in fractions.items() if kept}}

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.frame import IGNORE
-
-DATA = Path(__file__).parent / "data"
-CHECKSUMS = "CHECKSUMS.sha256"
-LARGEST_RAW = 2**16 - 1
+from lidistill.taxonomy.document import Document, Rows, builtin_names, read_builtin, read_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +34,7 @@ class Taxonomy:
     source: str = ""
 
     def apply(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
-        """Train ids (N,) uint8 of raw ids (N,) of any integer type; ids outside the table give 255."""
+        """Train ids uint8 of raw ids of any integer type, in the same shape; ids outside the table give 255."""
         padded = np.append(self.table, np.uint8(IGNORE))
         # A negative id becomes a huge one, so that one comparison catches both ends.
         index = np.minimum(np.asarray(raw).astype(np.uint64), np.uint64(len(self.table)))
@@ -49,25 +43,35 @@ class Taxonomy:
 
 def names() -> tuple[str, ...]:
     """Names of the built-in taxonomies."""
-    return tuple(sorted(path.stem for path in DATA.glob("*.yaml")))
+    return builtin_names()
 
 
 def sources(name: str) -> tuple[str, ...]:
-    """Data sets whose raw ids the built-in taxonomy ``name`` can read; the first is the default."""
-    document = _read_builtin(name)
-    return (document["default"], *(key for key in document["sources"] if key != document["default"]))
+    """What raw ids the taxonomy ``name`` (or a file) can read: data sets and other class lists; first the default."""
+    document = _document(name)
+    return (document.default, *(source for source in document.sources if source != document.default))
+
+
+def raw_names(name: str, source: str | None = None) -> dict[int, str]:
+    """Raw id -> raw name of one source of a taxonomy (``17: vehicle.car``)."""
+    document = _document(name)
+    return {raw: row[0] for raw, row in _rows(document, source or document.default, name).items()}
 
 
 def load(name: str, source: str | None = None) -> Taxonomy:
     """Load a taxonomy: a built-in one by name, or a YAML file of the user's in the same form by its path.
 
-    ``source`` names the data set whose raw ids are to be read (``load("kitti-10", "nuscenes")``); None takes the
-    taxonomy's default. Raises ``InputError`` for an unknown name or source, a file that is not a taxonomy, and a
-    built-in file that is not the one that was released (its checksum differs).
+    ``source`` names the data set whose raw ids are to be read (``load("kitti-10", "nuscenes")``), or the class list
+    whose predictions are to be merged: ``load("kitti-10", "nuscenes-16").apply(predicted)`` takes train ids of
+    nuscenes-16 to train ids of kitti-10. None takes the taxonomy's default.
+
+    Raises ``InputError`` for an unknown name or source, a file that is not a taxonomy, and a built-in file that is
+    not the one that was released (its checksum differs).
     """
-    if name.endswith((".yaml", ".yml")):
-        return _build(_parse(Path(name), _read_bytes(Path(name))), Path(name), source)
-    return _build(_read_builtin(name), DATA / f"{name}.yaml", source)
+    document = _document(name)
+    source = source or document.default
+    classes, colors = tuple(document.classes), np.array(list(document.classes.values()), np.uint8)
+    return _frozen(document.name, classes, colors, *_tables(_rows(document, source, name), classes), source)
 
 
 def from_names(classes: Sequence[str], name: str = "custom") -> Taxonomy:
@@ -82,6 +86,32 @@ def from_names(classes: Sequence[str], name: str = "custom") -> Taxonomy:
     )
 
 
+def _document(name: str) -> Document:
+    return read_file(Path(name)) if name.endswith((".yaml", ".yml")) else read_builtin(name)
+
+
+def _rows(document: Document, source: str, where: str) -> Rows:
+    if source not in document.sources and source in builtin_names():
+        # city-16 has the classes of nuscenes-16: its predictions are read by the table for those.
+        source = read_builtin(source).base or source
+    if source not in document.sources:
+        raise InputError(f"{where}: no table for the raw ids of {source!r}{nearest(source, document.sources)}")
+    return document.sources[source]
+
+
+def _tables(rows: Rows, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """Raw id -> train id, and for each class the raw id that is written for it."""
+    train: Mapping[str, int] = {name: i for i, name in enumerate(classes)} | {"ignore": IGNORE}
+    table = np.full(max(rows) + 1, IGNORE, np.uint8)
+    table[list(rows)] = [train[name] for _, name in rows.values()]
+    inverse = np.zeros(len(classes), np.uint32)
+    # In descending order the smallest raw id comes last and stays, then those that bear the class's name.
+    for raw, (_, name) in sorted(rows.items(), key=lambda row: (row[1][0] == row[1][1], -row[0])):
+        if name in classes:
+            inverse[train[name]] = raw
+    return table, inverse
+
+
 def _frozen(
     name: str,
     classes: tuple[str, ...],
@@ -93,85 +123,3 @@ def _frozen(
     for array in (colors, table, inverse):
         array.setflags(write=False)
     return Taxonomy(name, classes, colors, table, inverse, source)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: the class list cannot be read ({error.strerror}); check the path") from None
-
-
-@cache
-def _read_builtin(name: str) -> dict[str, Any]:
-    """Parsed file of a built-in taxonomy, after its checksum was found right."""
-    if name not in names():
-        raise InputError(f"unknown class list {name!r}{nearest(name, names())}")
-    path = DATA / f"{name}.yaml"
-    content = _read_bytes(path)
-    rows = (line.split() for line in _read_bytes(DATA / CHECKSUMS).decode().splitlines())
-    expected = {file: digest for digest, file in rows}.get(path.name)
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise InputError(
-            f"{path}: expected the sha256 {expected or '(none listed)'} of {CHECKSUMS}, found {found}; the file was "
-            "changed: reinstall lidistill, or copy it elsewhere and give that path as the class list"
-        )
-    return _parse(path, content)
-
-
-def _parse(path: Path, content: bytes) -> dict[str, Any]:
-    """Check the form of a taxonomy file: ``name``, ``classes``, ``default`` and ``sources``."""
-    try:
-        document = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected the keys name, classes, default, sources; found {_short(document)}")
-    for key, kind in (("name", str), ("classes", dict), ("default", str), ("sources", dict)):
-        if not isinstance(document.get(key), kind):
-            raise InputError(f"{path}: key {key!r} must be a {kind.__name__}, found {_short(document.get(key))}")
-    unknown = next((key for key in document if key not in {"name", "classes", "default", "sources"}), None)
-    if unknown is not None:
-        raise InputError(f"{path}: unknown key {unknown!r}{nearest(str(unknown), document)}")
-    if not 0 < len(document["classes"]) <= IGNORE:
-        raise InputError(f"{path}: expected 1 to {IGNORE} classes, found {len(document['classes'])}")
-    return document
-
-
-def _build(document: Mapping[str, Any], path: Path, source: str | None) -> Taxonomy:
-    source = source or document["default"]
-    rows = document["sources"].get(source)
-    if not isinstance(rows, dict) or not rows:
-        tail = nearest(source, map(str, document["sources"]))
-        raise InputError(f"{path}: no table for the raw ids of {source!r}{tail}")
-    classes = tuple(map(str, document["classes"]))
-    colors = []
-    for name, color in document["classes"].items():
-        if not (isinstance(color, list) and len(color) == 3 and all(_is_int(part, 255) for part in color)):
-            raise InputError(f"{path}: class {name!r}: expected a colour [red, green, blue], found {_short(color)}")
-        colors.append(color)
-    train = {name: i for i, name in enumerate(classes)} | {"ignore": IGNORE}
-    table = np.full(max((raw for raw in rows if _is_int(raw, LARGEST_RAW)), default=0) + 1, IGNORE, np.uint8)
-    for raw, row in rows.items():
-        if not (_is_int(raw, LARGEST_RAW) and isinstance(row, list) and len(row) == 2):
-            raise InputError(
-                f"{path}: source {source!r}: expected `id: [raw name, class]`, found {raw!r}: {_short(row)}"
-            )
-        if row[1] not in train:
-            raise InputError(f"{path}: raw id {raw} goes to {row[1]!r}, which is no class{nearest(str(row[1]), train)}")
-        table[raw] = train[row[1]]
-    inverse = np.zeros(len(classes), np.uint32)
-    for raw, (raw_name, name) in sorted(rows.items(), reverse=True):
-        if name in classes and (raw_name == name or rows.get(int(inverse[train[name]]), [""])[0] != name):
-            inverse[train[name]] = raw
-    return _frozen(document["name"], classes, np.array(colors, np.uint8), table, inverse, source)
-
-
-def _is_int(value: object, largest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
