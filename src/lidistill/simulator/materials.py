@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+
+from lidistill import taxonomy
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def material_column(field: str) -> NDArray[np.float32]:
 @cache
 def raw_ids() -> dict[str, int]:
     """Raw class id by raw name, read from the taxonomy ``city-16`` so that the two can never disagree."""
-    text = files("lidistill.taxonomy").joinpath("data/city-16.yaml").read_text()
-    return {names[0]: number for number, names in yaml.safe_load(text)["sources"]["city"].items()}
+    return {name: number for number, name in taxonomy.raw_names("city-16").items()}
 
 
 def raw_id(name: str) -> int:
