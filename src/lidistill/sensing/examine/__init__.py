@@ -1,0 +1,1 @@
+"""Examinations of what a rig recorded: is the scan plausible, does the calibration fit the pictures."""

@@ -1,0 +1,78 @@
+"""Figures of one scan: where its points lie, how its beams are spaced, how strong the returns are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lidistill.sensing.examine.ground import Ground, find_ground
+from lidistill.sensing.frame import Frame
+
+RANGES = np.concatenate([np.arange(0, 10, 1.0), np.arange(10, 50, 5.0), np.arange(50, 260, 10.0), [np.inf]])
+"""Edges of the range histogram, metres."""
+SECTORS = 72
+LAYERS = 36
+
+
+@dataclass(frozen=True, eq=False)
+class ScanFigures:
+    """``fov`` degrees (lowest, highest elevation); ``reach`` the 99.9 % quantile and ``median`` of the ranges;
+
+    ``intensity`` = sum, sum of squares, lowest, highest; ``ranges`` counts by ``RANGES``; ``sectors`` and ``layers``:
+    how many of 5-degree steps of azimuth and elevation hold points; ``box`` (3, 2): 0.5 and 99.5 % quantiles of x, y, z.
+    """
+
+    points: int
+    fov: tuple[float, float]
+    beams: int
+    reach: float
+    median: float
+    intensity: tuple[float, float, float, float]
+    ranges: NDArray[np.int64]
+    sectors: int
+    layers: int
+    box: NDArray[np.float64]
+    ground: Ground | None
+    span: float | None
+
+
+def scan_figures(frame: Frame) -> ScanFigures:
+    """Measure a scan; ``span`` in seconds when its points have times."""
+    points = frame.points.astype(np.float64)
+    distance = np.linalg.norm(points, axis=1)
+    usable = distance > 1e-6
+    elevation = np.degrees(np.arcsin(np.clip(points[usable, 2] / distance[usable], -1, 1)))
+    azimuth = np.degrees(np.arctan2(points[usable, 1], points[usable, 0]))
+    values = frame.intensity.astype(np.float64)
+    low, high = np.percentile(elevation, [0.2, 99.8]) if len(elevation) else (0.0, 0.0)
+    return ScanFigures(
+        points=len(points),
+        fov=(float(low), float(high)),
+        beams=count_beams(elevation) if frame.ring is None else len(np.unique(frame.ring)),
+        reach=float(np.quantile(distance, 0.999)),
+        median=float(np.median(distance)),
+        intensity=(float(values.sum()), float(values @ values), float(values.min()), float(values.max())),
+        ranges=np.histogram(distance, RANGES)[0],
+        sectors=len(np.unique(np.floor(azimuth * SECTORS / 360))),
+        layers=len(np.unique(np.floor(elevation * LAYERS / 180))),
+        box=np.quantile(points, [0.005, 0.995], axis=0).T,
+        ground=find_ground(points),
+        span=None if frame.time is None or len(frame.time) == 0 else float(np.ptp(frame.time)),
+    )
+
+
+def count_beams(elevation: NDArray[Any]) -> int:
+    """Peaks of the histogram of elevations (degrees): how many beams a spinning lidar seems to have."""
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
+    if len(elevation) < 100:
+        return 0
+    low, high = np.percentile(elevation, [0.1, 99.9])
+    bins = max(int((high - low) / 0.02), 10)
+    counts = gaussian_filter1d(np.histogram(elevation, bins, (low, high))[0].astype(np.float64), 1.5, mode="constant")
+    peaks, _ = find_peaks(np.concatenate([[0.0], counts, [0.0]]), prominence=0.3 * counts.mean())
+    return len(peaks)
