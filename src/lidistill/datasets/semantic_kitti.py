@@ -1,4 +1,7 @@
-"""SemanticKITTI with the images and calibration of KITTI odometry; any part of it is a data set."""
+"""SemanticKITTI with the images and calibration of KITTI odometry; any part of it is a data set.
+
+Licence of the data: KITTI CC BY-NC-SA 3.0, labels CC BY-NC-SA 4.0 (non-commercial research).
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from lidistill import taxonomy as class_lists
-from lidistill.datasets import calibration
+from lidistill.datasets import kitti_layout as kitti
+from lidistill.datasets.kitti_layout import Calibration
 from lidistill.datasets.scans import image_size, make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
-from lidistill.errors import InputError
-from lidistill.sensing.files import read_points
-from lidistill.sensing.frame import CameraView, Frame, Matrix, Sensor
+from lidistill.sensing.frame import CameraView, Frame, Sensor
 from lidistill.taxonomy import Taxonomy
 
 NAME = "semantic-kitti"
@@ -37,14 +37,6 @@ CAMERA = "image_2"
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """The left colour camera: ``intrinsics`` (3, 3), ``from_lidar`` (4, 4)."""
-
-    intrinsics: Matrix
-    from_lidar: Matrix
-
-
-@dataclass(frozen=True, eq=False)
 class SemanticKitti:
     """Frames in the order of sequence and number: ``frames`` holds (sequence, stem)."""
 
@@ -52,18 +44,14 @@ class SemanticKitti:
     sequences: Path
     taxonomy: Taxonomy
     calibrations: dict[str, Calibration]
-    frames: tuple[tuple[str, str], ...]
+    frames: kitti.Names
     name: str = NAME
     sensor: Sensor = SENSOR
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
         """The official splits, as far as their sequences are here."""
-        found = {
-            split: tuple(i for i, (sequence, _) in enumerate(self.frames) if sequence in sequences)
-            for split, sequences in SPLITS.items()
-        }
-        return {split: frames for split, frames in found.items() if frames}
+        return kitti.splits_by_sequence(self.frames, SPLITS)
 
     def split(self, name: str) -> Source:
         """The frames of one split."""
@@ -77,7 +65,7 @@ class SemanticKitti:
         root = self.sequences / sequence
         scan, labels = root / "velodyne" / f"{stem}.bin", root / "labels" / f"{stem}.label"
         return make_frame(
-            read_points(scan, 4),
+            kitti.read_scan(scan),
             scan,
             token=f"{NAME}/{sequence}/{stem}",
             sensor=SENSOR,
@@ -103,17 +91,7 @@ def open_semantic_kitti(path: Path, classes: str | None = None) -> SemanticKitti
     folder(path, LAYOUT)
     places = (path / "dataset" / "sequences", path / "sequences", path)
     known = sorted(sequence for sequences in SPLITS.values() for sequence in sequences)
-    for sequences in places:
-        frames = tuple(
-            (sequence, scan.stem)
-            for sequence in known
-            for scan in sorted((sequences / sequence / "velodyne").glob("*.bin"))
-        )
-        if frames:
-            break
-    else:
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
-        raise InputError(f"{path}: no scan found, expected {LAYOUT}; found {found}")
+    sequences, frames = kitti.find_sequences(path, places, known, LAYOUT)
     with_images = [s for s in dict.fromkeys(s for s, _ in frames) if (sequences / s / CAMERA).is_dir()]
     return SemanticKitti(
         spec=f"{NAME}:{path}",
@@ -125,30 +103,6 @@ def open_semantic_kitti(path: Path, classes: str | None = None) -> SemanticKitti
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read P2 (3, 4) and Tr (3, 4) of a KITTI ``calib.txt``: pixel = P2 [Tr p; 1] (reference facts 7.2).
-
-    With P2 = K [I | K^-1 p4], the left 3 x 3 block is the camera matrix and K^-1 p4 moves camera 0 to camera 2.
-    """
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); images need this calibration") from None
-    rows = {key.strip(): text for key, colon, text in (line.partition(":") for line in lines) if colon}
-    projection, pose = (_numbers(rows, key, path) for key in ("P2", "Tr"))
-    matrix = calibration.intrinsics(projection[:, :3].tolist(), f"{path}: P2")
-    shift = np.eye(4)
-    shift[:3, 3] = np.linalg.solve(matrix, projection[:, 3])
-    from_camera_0 = calibration.rigid([*pose.tolist(), [0, 0, 0, 1]], f"{path}: Tr")
-    return Calibration(matrix, shift @ from_camera_0)
-
-
-def _numbers(rows: dict[str, str], key: str, path: Path) -> Matrix:
-    if key not in rows:
-        raise InputError(f"{path}: no line {key!r}; expected P2 and Tr, each with 12 numbers, found {', '.join(rows)}")
-    try:
-        values = [float(word) for word in rows[key].split()]
-    except ValueError as error:
-        raise InputError(f"{path}: line {key!r}: {error}; expected 12 numbers") from None
-    if len(values) != 12:
-        raise InputError(f"{path}: line {key!r} has {len(values)} numbers, expected 12 (3 rows of 4)")
-    return np.array(values).reshape(3, 4)
+    """Read P2 (3, 4) and Tr (3, 4) of a KITTI ``calib.txt``: pixel = P2 [Tr p; 1] (reference facts 7.2)."""
+    rows = kitti.read_calibration_text(path)
+    return kitti.camera(rows, "P2", path, kitti.rigid(rows, "Tr", path))
