@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lidistill.errors import InputError, nearest
+from lidistill.sensing import sensors
 from lidistill.sensing.frame import Forward
 
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -22,9 +23,13 @@ class _Strict(BaseModel):
 
 
 class Lidar(_Strict):
-    """The lidar: see ``sensing.Sensor``; ``columns`` of ``.bin`` scans (4 = x y z intensity, 5 = and ring)."""
+    """The lidar: see ``sensing.Sensor``; ``columns`` of ``.bin`` scans (4 = x y z intensity, 5 = and ring).
+
+    ``model`` is a name of the registry of sensors: it gives what the other keys do not say.
+    """
 
     name: str
+    model: str | None = None
     rate: Positive | None = None
     rings: Annotated[int, Field(gt=0)] | None = None
     fov: Pair | None = None
@@ -77,7 +82,7 @@ def read_rig_file(path: Path) -> RigFile:
             f"{path}: expected the keys lidar and cameras, found {content!r:.60}; see docs/reference/rig-folder"
         )
     try:
-        rig = RigFile.model_validate(content)
+        rig = RigFile.model_validate(_with_model(content, path))
     except ValidationError as error:
         raise InputError(f"{path}: " + "; ".join(_sentence(fault) for fault in error.errors())) from None
     lidar = rig.lidar
@@ -93,6 +98,25 @@ def read_rig_file(path: Path) -> RigFile:
                 "expected 4, 5 or 8 for radtan, 4 for fisheye"
             )
     return rig
+
+
+def _with_model(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """``content`` with the lidar's unknowns from the registry, if it names a model there.
+
+    Not its intensity statistics, whose scale depends on the driver, and not the forward axis, which depends on the
+    mount. The name is the folder's and the model's: lidars of one name share statistics, and two rigs need not.
+    """
+    lidar = content.get("lidar")
+    if not isinstance(lidar, dict) or not isinstance(lidar.get("model"), str):
+        return content
+    try:
+        known = sensors.sensor(lidar["model"])
+    except InputError as error:
+        raise InputError(f"{path}: lidar.model: {error}") from None
+    filled: dict[str, Any] = {"name": f"{path.resolve().parent.name}-{known.name}"}
+    filled |= {key: getattr(known, key) for key in ("rate", "rings", "max_range")}
+    filled["fov"] = list(known.fov) if known.fov else None
+    return content | {"lidar": filled | lidar}
 
 
 def read_splits(path: Path, stems: Sequence[str]) -> dict[str, tuple[int, ...]]:
