@@ -71,7 +71,7 @@ def open_index(name: str, beside: Path, inputs: Sequence[Path], version: int, bu
     for folder in folders:
         if _sound(folder / file):
             return Index(folder / file)
-    columns = build()
+    columns = {key: np.asarray(column, order="C") for key, column in build().items()}
     refused = []
     for folder in folders:
         try:
@@ -127,10 +127,7 @@ def _map(path: Path) -> dict[str, NDArray[Any]]:
     """Columns as views of the mapped file. ``ValueError`` or ``OSError`` when it is not such a file."""
     content: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
     try:
-        return {
-            name: np.ndarray(shape, dtype, content, offset)  # type: ignore[call-overload]
-            for name, shape, dtype, offset in _layout(path)
-        }
+        return {name: np.ndarray(shape, dtype, content, offset) for name, shape, dtype, offset in _layout(path)}
     except (zipfile.BadZipFile, struct.error, TypeError, SyntaxError, EOFError) as error:
         raise ValueError(str(error)) from None
 

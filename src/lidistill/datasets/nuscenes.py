@@ -244,7 +244,7 @@ def _report(source: NuScenes, tables: Path) -> None:
     absent = len(index["frame_scan"]) - len(source)
     if absent:
         _warn(f"{source.root}: skipped {absent} of {absent + len(source)} key frames, their scans are not there")
-    known = np.concatenate(list({**scenes_of("", "official"), **scenes_of(source.version)}.values()))
+    known = np.concatenate(list(scenes_of(source.version).values()))
     here = index["scene"][np.unique(index["frame_scene"][source.rows])]
     strange = here[~np.isin(here, known)]
     if len(strange):
