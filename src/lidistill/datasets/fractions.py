@@ -1,11 +1,19 @@
 """Label fractions: the 1, 5, 10, 25 and 50 % of a training split that the literature trains on.
 
-A fraction is a rule on the rows of ``train``, so a part of a data set has fractions too: those of what is there.
+A fraction is a rule on the rows of ``train``, so a part of a data set has fractions too: those of what is there. The
+lists of SemanticKITTI, whose rows are known in full, are stored beside the code and used when nothing is missing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from lidistill.checksums import read_verified
+
+DATA = Path(__file__).parent / "data"
 
 PERCENTS = (1, 5, 10, 25, 50)
 """Shares of ``train`` in percent; each is 1/step of it for a whole step."""
@@ -41,3 +49,10 @@ def with_fractions(splits: Mapping[str, tuple[int, ...]], rule: Rule) -> dict[st
     rows = splits.get("train", ())
     fractions = {f"train-{percent}": rule(rows, percent) for percent in PERCENTS}
     return {**splits, **{name: kept for name, kept in fractions.items() if kept}}
+
+
+@cache
+def listed(name: str, percent: int) -> frozenset[tuple[str, str]]:
+    """(sequence, stem) of the scans in a stored list of the data set ``name``, after its checksum was found right."""
+    sequences = json.loads(read_verified(DATA / f"{name}-fractions.json"))[str(percent)]
+    return frozenset((sequence, f"{number:06d}") for sequence, numbers in sequences.items() for number in numbers)

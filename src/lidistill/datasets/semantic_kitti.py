@@ -5,15 +5,18 @@ Licence of the data: KITTI CC BY-NC-SA 3.0, labels CC BY-NC-SA 4.0 (non-commerci
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import kitti_layout as kitti
+from lidistill.datasets.fractions import listed, strided, with_fractions
 from lidistill.datasets.kitti_layout import Calibration
 from lidistill.datasets.scans import image_size, make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
+from lidistill.sensing import sensors
 from lidistill.sensing.frame import CameraView, Frame, Sensor
 from lidistill.taxonomy import Taxonomy
 
@@ -24,15 +27,8 @@ SPLITS = {
     "val": ("08",),
     "test": tuple(str(sequence) for sequence in range(11, 22)),
 }
-SENSOR = Sensor(
-    "hdl-64e",
-    rate=10.0,
-    rings=64,
-    fov=(-24.8, 2.0),
-    max_range=120.0,
-    intensity=(0.28613698, 0.14090556),
-    forward="+x",
-)
+TRAIN_SCANS = 19_130
+SENSOR = sensors.sensor("hdl-64e")
 CAMERA = "image_2"
 
 
@@ -50,12 +46,21 @@ class SemanticKitti:
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
-        """The official splits, as far as their sequences are here."""
-        return kitti.splits_by_sequence(self.frames, SPLITS)
+        """The official splits, as far as their sequences are here, and fractions of ``train``: every 100th scan, ...
+
+        With all of ``train`` here, they are the stored lists; with a part of it, the same rule on that part.
+        """
+        return with_fractions(kitti.splits_by_sequence(self.frames, SPLITS), self._fraction)
 
     def split(self, name: str) -> Source:
         """The frames of one split."""
         return take_split(self, name)
+
+    def _fraction(self, rows: Sequence[int], percent: int) -> tuple[int, ...]:
+        if len(rows) != TRAIN_SCANS:
+            return strided(rows, percent)
+        kept = listed(NAME, percent)
+        return tuple(row for row in rows if self.frames[row] in kept)
 
     def __len__(self) -> int:
         return len(self.frames)

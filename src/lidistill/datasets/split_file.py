@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lidistill.errors import InputError
+from lidistill.checksums import read_verified
 
 DATA = Path(__file__).parent / "data"
-CHECKSUMS = "CHECKSUMS.sha256"
 
 
 @cache
 def read_split_file(name: str) -> dict[str, Any]:
     """The document of ``data/<name>``; raises ``InputError`` when it is not the file that was released."""
-    path = DATA / name
-    try:
-        content = path.read_bytes()
-        rows = (line.split() for line in (DATA / CHECKSUMS).read_text().splitlines())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); reinstall lidistill") from None
-    expected = {file: digest for digest, file in rows}.get(name)
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise InputError(
-            f"{path}: expected the sha256 {expected or '(none listed)'} of {CHECKSUMS}, found {found}; the file was "
-            "changed: reinstall lidistill"
-        )
-    document: dict[str, Any] = yaml.safe_load(content)
+    document: dict[str, Any] = yaml.safe_load(read_verified(DATA / name))
     return document
 
 
