@@ -123,11 +123,16 @@ def read_scan(path: Path, columns: int = 4) -> PointFile:
 
 def read_calibration_text(path: Path) -> dict[str, str]:
     """Key -> text of lines ``key: numbers``; ``InputError`` when the file cannot be read."""
+    pairs = (line.partition(":") for line in calibration_lines(path))
+    return {key.strip(): text for key, colon, text in pairs if colon}
+
+
+def calibration_lines(path: Path) -> list[str]:
+    """The lines of a calibration file; ``InputError`` when it cannot be read."""
     try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); images need this calibration") from None
-    return {key.strip(): text for key, colon, text in (line.partition(":") for line in lines) if colon}
 
 
 def numbers(rows: Mapping[str, str], key: str, path: Path, shape: tuple[int, ...]) -> Matrix:
