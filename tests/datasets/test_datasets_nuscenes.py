@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+from nuscenes_folder import HEIGHT, WIDTH, make_nuscenes
 
 from lidistill.datasets import json_table, nuscenes
 from lidistill.datasets.nuscenes import open_nuscenes, scenes_of
@@ -19,7 +20,6 @@ from lidistill.errors import InputError
 from lidistill.sensing.cameras import project
 from lidistill.sensing.pairing import pair
 from lidistill.sensing.rigid import transform
-from nuscenes_folder import HEIGHT, WIDTH, make_nuscenes
 
 
 @pytest.fixture(autouse=True)
