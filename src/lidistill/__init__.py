@@ -11,6 +11,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "demo",
+    "doctor",
     "evaluate",
     "finetune",
     "import_checkpoint",

@@ -15,7 +15,7 @@ from lidistill.errors import InputError, LidistillError, nearest
 VERBS = {name.replace("_", "-"): getattr(verbs, name) for name in names}
 
 ORDER = (
-    ("start here", ("demo", "simulate")),
+    ("start here", ("demo", "simulate", "doctor")),
     ("learn", ("pretrain", "probe", "finetune", "import-checkpoint")),
     ("use", ("evaluate", "predict", "report", "recipes")),
 )
@@ -28,6 +28,7 @@ Teach a lidar network what image foundation models know, without labels.
 FIRST_STEPS = """
 first steps
   $ lidistill demo                                  the whole job on a synthetic city, in minutes
+  $ lidistill doctor my_rig/                        is the calibration right? pictures, numbers, suggestions
   $ lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
   $ lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
   $ lidistill predict runs/a-probe scans/*.bin --out labels/
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if result is not None:
         print(result)
-    return 0
+    return int(getattr(result, "exit_code", 0))  # the doctor's report says whether all is well
 
 
 if __name__ == "__main__":

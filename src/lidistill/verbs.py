@@ -7,7 +7,7 @@ verb does stands in ``lidistill.apps``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -75,6 +75,65 @@ def simulate(
         workers=workers,
         overwrite=overwrite,
     )
+
+
+def doctor(
+    source: Positional[
+        Annotated[str, arg(metavar="SOURCE", help="Rig folder, NAME:/path, or a ROS bag (with --rig).")]
+    ],
+    *,
+    frames: Annotated[int | None, arg(metavar="N", help="Open N evenly spread frames; default: all.")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE", help="The page; default doctor-NAME.html here.")] = None,
+    page: Annotated[bool, arg(help="Write a page with pictures.")] = True,
+    json: Annotated[bool, arg(help="Print the report as JSON.")] = False,
+    statistics: Annotated[bool, arg(help="Print the measured sensor record as YAML for rig.yaml.")] = False,
+    workers: Annotated[int | None, arg(metavar="N", help="Processes; default: the machine's cores.")] = None,
+    calib: Annotated[Path | None, arg(metavar="FILE", help="First write this KITTI calib.txt into rig.yaml.")] = None,
+    camera_info: UseAppendAction[
+        Annotated[tuple[Path, ...], arg(metavar="FILE", help="First write this ROS camera_info into rig.yaml.")]
+    ] = (),
+    extrinsics: Annotated[
+        Path | None, arg(metavar="FILE", help="Poses of the cameras, for --camera-info and bags.")
+    ] = None,
+    rig: Annotated[Path | None, arg(metavar="FOLDER", help="Rig folder to write a bag into.")] = None,
+    lidar: Annotated[str | None, arg(metavar="TOPIC", help="Topic of the lidar in a bag.")] = None,
+    camera: UseAppendAction[
+        Annotated[tuple[str, ...], arg(metavar="NAME=TOPIC", help="Topic of a camera in a bag.")]
+    ] = (),
+    every: Annotated[float | None, arg(metavar="SECONDS", help="Take a frame of the bag at most this often.")] = None,
+    overwrite: Annotated[bool, arg(help="Replace cameras that rig.yaml already has.")] = False,
+) -> Any:
+    """Examine recordings before anything is trained on them: is every file whole, is the calibration right?
+
+    Opens every frame, measures the lidar, and lays the edges of the scans over the edges of the pictures: a wrong
+    axis order, a transposed or inverted matrix, swapped cameras, another picture size, shifted frames and turns of
+    about a degree are named, with what to do. The exit code is 0 for healthy recordings and 1 for others; in Python the
+    report is returned (``report.healthy``, ``report.findings``, ``report.figures``).
+
+    Try:
+
+        $ lidistill doctor my_rig/
+        $ lidistill doctor semantic-kitti:/data/kitti --frames 100 --json
+        $ lidistill doctor my_rig/ --statistics
+        $ lidistill doctor my_rig/ --calib calib.txt
+        $ lidistill doctor my_rig/ --camera-info front.yaml --extrinsics extrinsics.yaml
+        $ lidistill doctor drive.bag --rig my_rig/
+    """
+    from lidistill.apps.doctor import doctor as act
+    from lidistill.apps.doctor_import import imported
+
+    found = imported(
+        source,
+        calib=calib,
+        camera_info=camera_info,
+        extrinsics=extrinsics,
+        rig=rig,
+        lidar=lidar,
+        camera=camera,
+        every=every,
+        overwrite=overwrite,
+    )
+    return act(found, frames=frames, out=out, page=page, json=json, statistics=statistics, workers=workers)
 
 
 def pretrain(

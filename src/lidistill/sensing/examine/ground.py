@@ -73,10 +73,8 @@ def find_ground(points: NDArray[Any]) -> Ground | None:
 
 def _best_plane(points: Matrix, rough: float, rng: np.random.Generator, *, level: bool) -> Ground | None:
     """Of planes through three random points, the one with most points, with nearly all others on the sensor's side."""
-    if level:  # the lower half holds the ground: fewer draws are lost
-        pool = points[points[:, 2] <= np.median(points[:, 2])]
-    else:
-        pool = points
+    # the lower half holds the ground: fewer draws are lost
+    pool = points[points[:, 2] <= np.median(points[:, 2])] if level else points
     corners = pool[rng.integers(0, len(pool), (DRAWS if level else 4 * DRAWS, 3))]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lidistill.sensing.examine.alignment import Calibration, Change, Look, given
 from lidistill.sensing.frame import CameraView, Matrix
+from lidistill.sensing.rigid import invert
 
 BODY_TO_OPTICAL = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 """From x ahead, y left, z up to x right, y down, z ahead."""
@@ -20,8 +21,8 @@ CAMERA_AXES = (
     ("camera-axes", ((1, 0, 0), (0, -1, 0), (0, 0, -1)), "from_lidar ends in axes x right, y up, z backward",
      "flip the signs of its second and third row"),
     ("camera-axes", ((-1, 0, 0), (0, -1, 0), (0, 0, 1)), "the camera is upside down", "flip the signs of two rows"),
-    ("camera-axes", ((0, -1, 0), (1, 0, 0), (0, 0, 1)), "the camera lies on its side", "turn from_lidar by 90 degrees"),
-    ("camera-axes", ((0, 1, 0), (-1, 0, 0), (0, 0, 1)), "the camera lies on its side", "turn from_lidar by -90 degrees"),
+    ("camera-axes", ((0, -1, 0), (1, 0, 0), (0, 0, 1)), "the camera lies on its side", "turn it by 90 degrees"),
+    ("camera-axes", ((0, 1, 0), (-1, 0, 0), (0, 0, 1)), "the camera lies on its side", "turn it by -90 degrees"),
     ("mirrored", ((-1, 0, 0), (0, 1, 0), (0, 0, 1)), "the pictures (or the scans) are mirrored", "mirror them back"),
     ("mirrored", ((1, 0, 0), (0, -1, 0), (0, 0, 1)), "the pictures stand on their heads, mirrored", "flip them back"),
 )  # fmt: skip
@@ -59,7 +60,7 @@ def _matrices() -> Iterator[Hypothesis]:
         "inverted-matrix",
         "from_lidar is inverted: it takes camera to lidar coordinates",
         "write the inverse matrix into from_lidar",
-        _matrix(np.linalg.inv),
+        _matrix(invert),
     )
     yield Hypothesis(
         "transposed-rotation",

@@ -22,7 +22,7 @@ class ScanFigures:
     """``fov`` degrees (lowest, highest elevation); ``reach`` the 99.9 % quantile and ``median`` of the ranges;
 
     ``intensity`` = sum, sum of squares, lowest, highest; ``ranges`` counts by ``RANGES``; ``sectors`` and ``layers``:
-    how many of 5-degree steps of azimuth and elevation hold points; ``box`` (3, 2): 0.5 and 99.5 % quantiles of x, y, z.
+    how many of 5-degree steps of azimuth and elevation hold points; ``box`` (3, 2): where 99 % of each axis lie.
     """
 
     points: int

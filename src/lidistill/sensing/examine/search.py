@@ -79,4 +79,3 @@ def search(looks: Sequence[Look], kind: Kind, start: Change = given) -> Search:
     for axis in ORDER:
         offset = best(offset, [-fine / 2 * axes[axis], fine / 2 * axes[axis]])
     return Search(kind, offset, at(offset), curves)
-

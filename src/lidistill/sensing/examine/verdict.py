@@ -97,9 +97,8 @@ def _camera(name: str, looks: Sequence[Look], now: Agreement, tried: Tried, comm
     found = next(((h, a) for h, a in tried if h.says == common), None) or _pick(tried, now)
     if found is not None:
         mistake, after = found
-        return CameraTest(
-            name, "wrong", mistake.says, now, len(looks), mistake.code, mistake.fix, mistake.scans, after, mistake.change
-        )  # fmt: skip
+        named = (mistake.code, mistake.fix, mistake.scans, after, mistake.change)
+        return CameraTest(name, "wrong", mistake.says, now, len(looks), *named)
     if max(now.edges, *(a.edges for _, a in tried)) < FEWEST:
         says = f"only {now.edges} edges of the scans fall into {len(looks)} pictures; record more frames"
         return CameraTest(name, "undecided", says, now, len(looks))
@@ -119,7 +118,7 @@ def _small(name: str, looks: Sequence[Look], now: Agreement) -> CameraTest:
             now,
             len(looks),
             better.kind,
-            f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the corrected matrix is below)",
+            f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the report has the matrix)",
             after=better.agreement,
             change=corrected(better.kind, better.offset.tolist(), given),
             search=turn,
