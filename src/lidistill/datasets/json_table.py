@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +17,8 @@ CHUNK = 2**22
 SHOWN = 2**27
 """Bytes from which on a progress bar is worth its line."""
 
-BETWEEN = re.compile(r"}\s*,")
+BETWEEN = re.compile(r"}\s*,(?=\s*{)")
+"""Between two rows; a brace that closes a value of a row is followed by the name of the next value."""
 
 Row = dict[str, Any]
 
@@ -38,8 +39,9 @@ def read_table(path: Path) -> list[Row]:
 def stream_table(path: Path, wanted: Callable[[str], bool]) -> Iterator[list[Row]]:
     """The rows of a large table whose text is ``wanted``, in pieces; memory does not grow with the table.
 
-    Rows must be flat, no ``{`` in a value. Parsing costs ten times as much as looking for a token, so ``wanted`` is
-    asked first; rows that it refuses are not checked. Raises ``InputError`` for a missing, truncated or damaged table.
+    A value of a row may be an object, but no list of them. Parsing costs ten times as much as looking for a token, so
+    ``wanted`` is asked first; rows that it refuses are not checked. Raises ``InputError`` for a missing, truncated or
+    damaged table.
     """
     try:
         size = path.stat().st_size
@@ -61,6 +63,44 @@ def stream_table(path: Path, wanted: Callable[[str], bool]) -> Iterator[list[Row
         raise _unreadable(path, error) from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text ({error.reason}); the file is damaged, copy it again") from None
+
+
+def values(rows: list[Row], path: Path, take: Callable[[Row], Any]) -> list[Any]:
+    """``take`` of every row; what it raises for a key or value becomes an ``InputError`` naming the row."""
+    try:
+        return [take(row) for row in rows]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        for number, row in enumerate(rows):
+            try:
+                take(row)
+            except KeyError as error:
+                raise InputError(
+                    f"{path}: row {row.get('token', number)!r} has no key {error}; copy it again"
+                ) from None
+            except (TypeError, ValueError, AttributeError) as error:
+                raise InputError(f"{path}: row {row.get('token', number)!r}: {error}; copy the table again") from None
+        raise
+
+
+def row_numbers(rows: list[Row], path: Path) -> dict[str, int]:
+    """Number of the row of every token."""
+    return {token: number for number, token in enumerate(values(rows, path, lambda row: row["token"]))}
+
+
+def look_up(numbers: Mapping[str, int], row: Row, key: str, path: Path, table: str) -> int:
+    """Number of the row of ``table`` that the token ``row[key]`` names; ``InputError`` when there is none."""
+    return numbers[known_token(numbers, row, key, path, table)]
+
+
+def known_token(known: Mapping[str, Any], row: Row, key: str, path: Path, table: str) -> str:
+    """The token ``row[key]``, which must be a row of ``table``."""
+    token = row.get(key)
+    if not isinstance(token, str) or token not in known:
+        raise InputError(
+            f"{path}: row {row.get('token')!r} has {key} {token!r}, which is not in {table}.json; the tables are "
+            "damaged or not of one version, copy them again"
+        )
+    return token
 
 
 def _without_end(text: str, path: Path, number: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.datasets import calibration
-from lidistill.datasets.json_table import Row, read_table, stream_table
+from lidistill.datasets.json_table import Row, known_token, look_up, read_table, row_numbers, stream_table, values
 from lidistill.errors import InputError
 
 LAYOUT_VERSION = 1
@@ -42,16 +42,16 @@ def read_tables(folder: Path) -> Columns:
     not there.
     """
     small = {name: read_table(folder / f"{name}.json") for name in SMALL}
-    scenes = _numbers(small["scene"], folder / "scene.json")
-    samples = _numbers(small["sample"], folder / "sample.json")
+    scenes = row_numbers(small["scene"], folder / "scene.json")
+    samples = row_numbers(small["sample"], folder / "sample.json")
     scene_of = np.array(
-        [_look_up(scenes, row, "scene_token", folder / "sample.json", "scene") for row in small["sample"]], np.int32
+        [look_up(scenes, row, "scene_token", folder / "sample.json", "scene") for row in small["sample"]], np.int32
     )
-    calibrations = _numbers(small["calibrated_sensor"], folder / "calibrated_sensor.json")
+    calibrations = row_numbers(small["calibrated_sensor"], folder / "calibrated_sensor.json")
     channels = _channels(small, folder)
     data = _sample_data(folder / "sample_data.json", samples, calibrations, channels)
     data["pose"] = _poses(folder / "ego_pose.json", data.pop("pose_token"), folder / "sample_data.json")
-    names = _column(small["scene"], folder / "scene.json", lambda row: row["name"].encode())
+    names = values(small["scene"], folder / "scene.json", lambda row: row["name"].encode())
     columns = {"scene": np.array(names, "S"), **_calibrations(small, channels, folder)}
     lidar = np.flatnonzero(data["channel"] < 0)
     lidar = lidar[np.lexsort((data["time"][lidar], scene_of[data["sample"][lidar]]))]
@@ -108,15 +108,15 @@ def _sample_data_part(
     channels: list[int | None],
 ) -> Columns:
     def column(take: Callable[[Row], Any], kind: str) -> NDArray[Any]:
-        return np.array(_column(rows, path, take), kind)
+        return np.array(values(rows, path, take), kind)
 
     number = np.array(
-        [_look_up(calibrations, row, "calibrated_sensor_token", path, "calibrated_sensor") for row in rows], np.int32
+        [look_up(calibrations, row, "calibrated_sensor_token", path, "calibrated_sensor") for row in rows], np.int32
     )
     return {
         "calibration": number,
         "channel": np.array([channels[i] for i in number], np.int8),
-        "sample": np.array([_look_up(samples, row, "sample_token", path, "sample") for row in rows], np.int32),
+        "sample": np.array([look_up(samples, row, "sample_token", path, "sample") for row in rows], np.int32),
         "token": column(lambda row: row["token"].encode(), "S"),
         "pose_token": column(lambda row: row["ego_pose_token"].encode(), "S"),
         "file": column(lambda row: row["filename"].encode(), "S"),
@@ -137,7 +137,7 @@ def _poses(path: Path, tokens: NDArray[np.bytes_], asked_by: Path) -> NDArray[np
         return found is None or found[1] in numbers
 
     for rows in stream_table(path, wanted):
-        place = [numbers[token] for token in _column(rows, path, lambda row: row["token"]) if token in numbers]
+        place = [numbers[token] for token in values(rows, path, lambda row: row["token"]) if token in numbers]
         poses[place] = _rigid(rows, path)
     missing = np.flatnonzero(np.isnan(poses).any(axis=1))
     if len(missing):
@@ -162,57 +162,20 @@ def _channels(small: Mapping[str, list[Row]], folder: Path) -> list[int | None]:
     """For every calibration: -1 the lidar, a position in CAMERAS, None another sensor."""
     path = folder / "sensor.json"
     known: dict[str, int] = {name: position for position, name in enumerate(CAMERAS)} | {LIDAR: -1}
-    channel = dict(_column(small["sensor"], path, lambda row: (row["token"], known.get(row["channel"]))))
+    channel = dict(values(small["sensor"], path, lambda row: (row["token"], known.get(row["channel"]))))
     rows = folder / "calibrated_sensor.json"
-    return [channel[_known(channel, row, "sensor_token", rows, "sensor")] for row in small["calibrated_sensor"]]
+    return [channel[known_token(channel, row, "sensor_token", rows, "sensor")] for row in small["calibrated_sensor"]]
 
 
 def _rigid(rows: list[Row], path: Path) -> NDArray[np.float64]:
     """(n, 7) of rows with a rotation w x y z and a translation, checked: no zero, no NaN."""
-    values = _column(rows, path, lambda row: [float(v) for v in (*row["rotation"], *row["translation"])])
-    lengths = {len(value) for value in values}
+    found = values(rows, path, lambda row: [float(v) for v in (*row["rotation"], *row["translation"])])
+    lengths = {len(value) for value in found}
     if lengths - {7}:
         raise InputError(f"{path}: a pose has {min(lengths - {7})} numbers, expected 4 (rotation) and 3 (translation)")
-    poses = np.array(values, np.float64).reshape(-1, 7)
+    poses = np.array(found, np.float64).reshape(-1, 7)
     wrong = ~np.isfinite(poses).all(axis=1) | ~poses[:, :4].any(axis=1)
     if wrong.any():
         row = rows[int(wrong.argmax())]
-        raise InputError(
-            f"{path}: row {row['token']!r} is no pose: {values[int(wrong.argmax())]}; copy the table again"
-        )
+        raise InputError(f"{path}: row {row['token']!r} is no pose: {found[int(wrong.argmax())]}; copy the table again")
     return poses
-
-
-def _numbers(rows: list[Row], path: Path) -> dict[str, int]:
-    return {token: number for number, token in enumerate(_column(rows, path, lambda row: row["token"]))}
-
-
-def _look_up(numbers: Mapping[str, int], row: Row, key: str, path: Path, table: str) -> int:
-    return numbers[_known(numbers, row, key, path, table)]
-
-
-def _known(known: Mapping[str, Any], row: Row, key: str, path: Path, table: str) -> str:
-    """The token ``row[key]``, which must be a row of ``table``."""
-    token = row.get(key)
-    if not isinstance(token, str) or token not in known:
-        raise InputError(
-            f"{path}: row {row.get('token')!r} has {key} {token!r}, which is not in {table}.json; the tables are "
-            "damaged or not of one version, copy them again"
-        )
-    return token
-
-
-def _column(rows: list[Row], path: Path, take: Callable[[Row], Any]) -> list[Any]:
-    try:
-        return [take(row) for row in rows]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        for number, row in enumerate(rows):
-            try:
-                take(row)
-            except KeyError as error:
-                raise InputError(
-                    f"{path}: row {row.get('token', number)!r} has no key {error}; copy it again"
-                ) from None
-            except (TypeError, ValueError, AttributeError) as error:
-                raise InputError(f"{path}: row {row.get('token', number)!r}: {error}; copy the table again") from None
-        raise
