@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -440,3 +442,20 @@ def test_exact_poses_give_the_pixels_of_the_reference(exact, parity):
         pairs = pair(exact, exact.view(camera), occlusion=False)
         np.testing.assert_array_equal(pairs.rows, expected[f"{camera}_kept_f64"])
         assert np.abs(pairs.pixels - expected[f"{camera}_xy_f64"]).max() < 1e-5
+
+
+# ---- what the page says
+
+
+def test_the_page_names_every_option_and_its_figures_are_measured():
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs/reference/nuscenes.md").read_text()
+    for option, parameter in inspect.signature(open_nuscenes).parameters.items():
+        assert parameter.kind is not parameter.KEYWORD_ONLY or f"| `{option}` |" in page
+    result = json.loads((root / "benchmarks/results/nuscenes_index.json").read_text())
+    assert result["generated"]["rows"]["sample_data"] == 2_631_083
+    assert result["first_open"]["frames"] == 34_149
+    assert f"| {result['first_open']['wall_s']:.0f} s (" in page
+    assert result["first_open"]["wall_s"] < 60
+    assert max(later["wall_s"] for later in result["later_opens"]) < 0.5
+    assert max(max(worker["private_mb"]) for worker in result["workers"].values()) < 300

@@ -35,6 +35,7 @@ from lidistill.datasets.scans import make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.datasets.split_file import numbers, read_split_file
 from lidistill.errors import InputError, nearest
+from lidistill.sensing import sensors
 from lidistill.sensing.files import PointFile, read_points
 from lidistill.sensing.frame import IGNORE, CameraView, Frame, Matrix, Sensor
 from lidistill.sensing.rigid import from_quaternion, invert, transform
@@ -45,15 +46,7 @@ log = logging.getLogger("lidistill")
 NAME = "nuscenes"
 LAYOUT = "nuScenes: v1.0-trainval/ (or -mini, -test) with its tables, beside samples/LIDAR_TOP/"
 VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
-SENSOR = Sensor(
-    "hdl-32e",
-    rate=20.0,
-    rings=32,
-    fov=(-30.67, 10.67),
-    max_range=105.0,
-    intensity=(18.742355, 22.04632),
-    forward="+y",
-)
+SENSOR = sensors.sensor("hdl-32e")
 CAR = 1.0
 """Metres beside, before and behind the lidar within which a return of a previous sweep is the car itself."""
 
