@@ -124,18 +124,28 @@ def open_source(spec: str, classes: str | None = None) -> Source:
     set (``nuscenes:/data/nuscenes?sweeps=10``). No scan is read. Raises ``InputError`` for an unknown name or option,
     a path that is not there, and a folder of another layout.
     """
+    name, path, options = parse_spec(spec, "rig")
+    opener = _opener(name)
+    check_options(spec, name, opener, options)
+    return opener(path, classes, **options)
+
+
+def parse_spec(spec: str, plain: str) -> tuple[str, Path, dict[str, str]]:
+    """(name, path, options) of ``name:/path?option=value&...``; a plain path has the name ``plain``."""
     match = re.fullmatch(r"([A-Za-z][\w-]+):([^?]+)(?:\?(.*))?", spec)  # two letters or more: C:\data is a path
     if match is None or Path(spec).exists():
-        return _opener("rig")(Path(spec), classes)
+        return plain, Path(spec), {}
     name, path, query = match.groups()
-    opener = _opener(name)
-    options = dict(parse_qsl(query or "", keep_blank_values=True))
+    return name, Path(path).expanduser(), dict(parse_qsl(query or "", keep_blank_values=True))
+
+
+def check_options(spec: str, name: str, opener: Callable[..., object], options: Mapping[str, str]) -> None:
+    """Raise ``InputError`` for an option that ``opener`` has no keyword for."""
     known = [p.name for p in inspect.signature(opener).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it has none"
             raise InputError(f"{spec}: data set {name!r} has no option {option!r}{nearest(option, known)}; {there_are}")
-    return opener(Path(path).expanduser(), classes, **options)
 
 
 def folder(path: Path, expected: str) -> Path:
