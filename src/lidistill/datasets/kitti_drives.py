@@ -159,10 +159,10 @@ def read_times(path: Path, stems: list[str]) -> Times:
     """
     if not path.is_file():
         return np.zeros(0)
-    lines = [line.strip() or "NaT" for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
     try:
+        lines = [line.strip() or "NaT" for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
         stamps = np.array(lines, "datetime64[ns]")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected lines such as 2011-09-26 13:02:25.964389445") from None
     late = sum(int(stem) >= len(lines) for stem in stems if stem.isdecimal())
     if late:

@@ -12,7 +12,7 @@ import numpy as np
 from lidistill.datasets import calibration
 from lidistill.datasets.scans import make_frame
 from lidistill.datasets.source import Source, take_split
-from lidistill.errors import InputError, nearest
+from lidistill.errors import InputError
 from lidistill.sensing.files import PointFile, read_points
 from lidistill.sensing.frame import Frame, Matrix, Sensor
 from lidistill.taxonomy import Taxonomy
@@ -97,15 +97,6 @@ def splits_by_sequence(frames: Names, sequences: Mapping[str, Sequence[str]]) ->
         split: tuple(i for i, (name, _) in enumerate(frames) if name in names) for split, names in sequences.items()
     }
     return {split: rows for split, rows in found.items() if rows}
-
-
-def choose(spec: str, option: str, value: str, choices: Sequence[str]) -> str:
-    """``value`` if it is one of ``choices``; else ``InputError``."""
-    if value not in choices:
-        raise InputError(
-            f"{spec}: {option} is {value!r}, expected one of {', '.join(choices)}{nearest(value, choices)}"
-        )
-    return value
 
 
 def read_scan(path: Path, columns: int = 4) -> PointFile:

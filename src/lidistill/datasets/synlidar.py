@@ -1,6 +1,6 @@
 """SynLiDAR, full or sub-set: synthetic 64-beam scans with labels, no pictures; any part of it is a data set.
 
-Licence of the data: the terms of its download page (Nanyang Technological University); none of it comes with this package.
+Licence of the data: the terms of its download page (NTU Singapore); none of it comes with this package.
 
     SynLiDAR/                             or SubDataset/, with or without sequences/ below
       00/velodyne/000000.bin              float32 x y z intensity; sequences 00 to 12
@@ -20,7 +20,7 @@ from lidistill import taxonomy as class_lists
 from lidistill.datasets import kitti_layout as kitti
 from lidistill.datasets.fractions import strided, with_fractions
 from lidistill.datasets.source import folder
-from lidistill.errors import InputError
+from lidistill.errors import InputError, nearest
 from lidistill.sensing.sensors import sensor
 
 NAME = "synlidar"
@@ -41,7 +41,8 @@ def open_synlidar(path: Path, classes: str | None = None, *, split: str = "all",
     given = {"split": split * (split != "all"), "frames": frames}
     query = "&".join(f"{key}={value}" for key, value in given.items() if value)
     spec = f"{NAME}:{path}" + f"?{query}" * bool(query)
-    kitti.choose(spec, "split", split, CHOICES)
+    if split not in CHOICES:
+        raise InputError(f"{spec}: unknown split {split!r}{nearest(split, CHOICES)}")
     places = [path / below for below in ("", "sequences", "SubDataset", "SubDataset/sequences")]
     root, scans = kitti.find_sequences(path, places, SEQUENCES, LAYOUT)
     val = PSEUDO_VAL if split == "pseudo-val" else None
