@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import calibration
 from lidistill.datasets.rig_file import RigFile, read_rig_file, read_splits
+from lidistill.datasets.rig_times import NAME as TIMES
+from lidistill.datasets.rig_times import Times, read_times
 from lidistill.datasets.scans import make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError, nearest
@@ -23,7 +27,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True, eq=False)
 class RigCamera:
-    """A calibrated camera and the image file of every frame ("" where there is none)."""
+    """A calibrated camera and the image file of every frame ("" where there is none).
+
+    ``times`` (N,) are the seconds of the images, nan where unknown; None without ``times.csv``.
+    """
 
     name: str
     height: int
@@ -32,6 +39,7 @@ class RigCamera:
     from_lidar: Matrix
     distortion: Distortion | None
     files: tuple[str, ...]
+    times: Times | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,7 @@ class Rig:
     stems: tuple[str, ...]
     scans: tuple[str, ...]
     splits: dict[str, tuple[int, ...]]
+    times: Times | None = None
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -56,18 +65,19 @@ class Rig:
         stem = self.stems[index]
         path = self.root / "scans" / self.scans[index]
         labels = self.root / "labels" / f"{stem}.label"
-        return make_frame(
+        frame = make_frame(
             read_points(path, self.columns),
             path,
             token=f"{self.name}/{stem}",
             sensor=self.sensor,
             labels=labels if self.taxonomy is not None and labels.exists() else None,
             taxonomy=self.taxonomy,
-            views=tuple(self._view(camera, camera.files[index]) for camera in self.cameras if camera.files[index]),
+            views=tuple(self._view(camera, index) for camera in self.cameras if camera.files[index]),
         )
+        return replace(frame, timestamp=_time(self.times, index))
 
-    def _view(self, camera: RigCamera, file: str) -> CameraView:
-        path = self.root / "images" / camera.name / file
+    def _view(self, camera: RigCamera, index: int) -> CameraView:
+        path = self.root / "images" / camera.name / camera.files[index]
         return CameraView(
             camera.name,
             camera.height,
@@ -76,6 +86,7 @@ class Rig:
             camera.from_lidar,
             partial(read_image, str(path), camera.height, camera.width),
             camera.distortion,
+            _time(camera.times, index),
         )
 
     def split(self, name: str) -> Source:
@@ -98,7 +109,8 @@ def open_rig(path: Path, classes: str | None = None) -> Rig:
     if not scans:
         raise InputError(f"{root / 'scans'}: no scan in this folder; expected files ending in {', '.join(SUFFIXES)}")
     stems = tuple(sorted(scans))
-    splits = root / "splits.yaml"
+    splits, table = root / "splits.yaml", root / TIMES
+    times, seen = read_times(table, stems, tuple(rig.cameras)) if table.exists() else (None, {})
     return Rig(
         spec=str(path),
         root=root,
@@ -106,10 +118,11 @@ def open_rig(path: Path, classes: str | None = None) -> Rig:
         sensor=_sensor(rig),
         taxonomy=_taxonomy(rig, root, classes),
         columns=rig.lidar.columns,
-        cameras=tuple(_camera(rig, root, name, stems) for name in rig.cameras),
+        cameras=tuple(_camera(rig, root, name, stems, seen.get(name)) for name in rig.cameras),
         stems=stems,
         scans=tuple(scans[stem] for stem in stems),
         splits=read_splits(splits, stems) if splits.exists() else {"train": tuple(range(len(stems)))},
+        times=times,
     )
 
 
@@ -144,7 +157,7 @@ def _taxonomy(rig: RigFile, root: Path, classes: str | None) -> Taxonomy | None:
     return class_lists.load(classes, None if own is None else own.source)
 
 
-def _camera(rig: RigFile, root: Path, name: str, stems: tuple[str, ...]) -> RigCamera:
+def _camera(rig: RigFile, root: Path, name: str, stems: tuple[str, ...], times: Times | None) -> RigCamera:
     camera, where = rig.cameras[name], f"{root / 'rig.yaml'}: cameras.{name}"
     lens = camera.distortion
     return RigCamera(
@@ -155,7 +168,12 @@ def _camera(rig: RigFile, root: Path, name: str, stems: tuple[str, ...]) -> RigC
         calibration.rigid(camera.from_lidar, f"{where}.from_lidar"),
         Distortion(lens.model, tuple(lens.coefficients)) if lens else None,
         _images(root / "images", name, rig, stems),
+        times,
     )
+
+
+def _time(times: Times | None, index: int) -> float | None:
+    return None if times is None or np.isnan(times[index]) else float(times[index])
 
 
 def _images(images: Path, camera: str, rig: RigFile, stems: tuple[str, ...]) -> tuple[str, ...]:

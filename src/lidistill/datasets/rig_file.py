@@ -64,19 +64,21 @@ class RigFile(_Strict):
     classes: str | list[str] | None = None
 
 
-class _Loader(yaml.SafeLoader):
+class CalibrationLoader(yaml.SafeLoader):
     """YAML 1.1 reads 1e-3 as text; calibrations are full of such numbers."""
 
 
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
+CalibrationLoader.yaml_implicit_resolvers = {
+    key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+CalibrationLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
 def read_rig_file(path: Path) -> RigFile:
     """Parse and check ``rig.yaml``; every fault is named with its key in one ``InputError``."""
-    content = read_yaml(path, _Loader)
+    content = read_yaml(path, CalibrationLoader)
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: expected the keys lidar and cameras, found {content!r:.60}; see docs/reference/rig-folder"
