@@ -115,6 +115,9 @@ def examine_frame(source: Source, job: Job) -> FrameFigures:
         return FrameFigures(job.index, faults=(str(error),))
     except Exception as error:  # a reader's own fault must not hide those of other frames
         return FrameFigures(job.index, faults=(f"frame {job.index}: {type(error).__name__}: {error}",))
+    edges = (
+        scan_edges(frame.points, frame.ring, frame.intensity) if frame.views and (job.tested or job.beside) else None
+    )
     views, faults = {}, []
     for number, view in enumerate(frame.views):
         try:
@@ -123,7 +126,7 @@ def examine_frame(source: Source, job: Job) -> FrameFigures:
             faults.append(f"{frame.token}: {error}")
             continue
         wanted = job.tested or (job.beside and number < PAIRED)
-        views[view.name] = _view_figures(frame, view, image, job.tested, wanted)
+        views[view.name] = _view_figures(frame, view, image, job.tested, edges if wanted else None)
     labels = None if frame.labels is None else np.bincount(frame.labels, minlength=256)
     return FrameFigures(
         job.index,
@@ -131,14 +134,16 @@ def examine_frame(source: Source, job: Job) -> FrameFigures:
         tuple(faults),
         scan_figures(frame),
         views,
-        scan_edges(frame.points, frame.ring) if job.tested and frame.views else None,
+        edges if job.tested else None,
         labels,
         _raw_ids(counting),
         frame.timestamp,
     )
 
 
-def _view_figures(frame: Frame, view: CameraView, image: NDArray[np.uint8], tested: bool, wanted: bool) -> ViewFigures:
+def _view_figures(
+    frame: Frame, view: CameraView, image: NDArray[np.uint8], tested: bool, edges: ScanEdges | None
+) -> ViewFigures:
     pairs = pair(frame, view, occlusion=False)
     hidden = None
     if tested and len(pairs):
@@ -150,7 +155,7 @@ def _view_figures(frame: Frame, view: CameraView, image: NDArray[np.uint8], test
         hidden,
         float(view.timestamp) - float(frame.timestamp) if known else None,  # type: ignore[arg-type]
         float(image[::4, ::4].std()),
-        picture_edges(image, float(view.intrinsics[0, 0])) if wanted else None,
+        picture_edges(image, float(view.intrinsics[0, 0]), edges.steps) if edges is not None else None,
     )
 
 

@@ -56,15 +56,16 @@ class Agreement:
         return 1 + float(self.sums.sum() / max(self.counts.sum(), 1))
 
     @property
+    def error(self) -> float:
+        """Standard error of the ratio over blocks."""
+        total = max(self.counts.sum(), 1)
+        # blocks that happen to be alike must not make the error vanish: at least that of independent edges
+        return float(np.sqrt(((self.sums - (self.ratio - 1) * self.counts) ** 2).sum() + total) / total)
+
+    @property
     def z(self) -> float:
-        """How many standard errors (over blocks) the ratio is above 1."""
-        total = self.counts.sum()
-        if total < 1:
-            return 0.0
-        mean = self.sums.sum() / total
-        # blocks without luck must not make the error vanish: at least that of independent edges
-        error = np.sqrt(((self.sums - mean * self.counts) ** 2).sum() + total) / total
-        return float(mean / error)
+        """How many standard errors the ratio is above 1."""
+        return (self.ratio - 1) / self.error
 
     def better(self, other: Agreement) -> float:
         """Standard errors (over blocks) by which the sum here exceeds that of ``other`` on the same edges."""

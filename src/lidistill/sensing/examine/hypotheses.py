@@ -33,7 +33,8 @@ CAMERA_AXES = (
 class Hypothesis:
     """A mistake (``code`` for machines), what it is called, what to do, and the ``change`` that undoes it.
 
-    ``scans`` = the mistake is in the scans, hence the same for all cameras.
+    ``scans`` = the mistake is in the scans, hence the same for all cameras; ``camera`` = the one that this one
+    is exchanged with.
     """
 
     code: str
@@ -41,6 +42,7 @@ class Hypothesis:
     fix: str
     change: Change
     scans: bool = False
+    camera: str | None = None
 
 
 def hypotheses(look: Look, *, ground: bool) -> Iterator[Hypothesis]:
@@ -89,6 +91,7 @@ def _swapped(look: Look) -> Iterator[Hypothesis]:
                 f"the pictures are those of camera {name!r}, or its calibration stands here",
                 f"exchange the pictures (or the calibrations) of {look.view.name!r} and {name!r}",
                 _other(name, whole),
+                camera=name,
             )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lidistill.sensing.examine.alignment import Agreement, Change, Look, agreement, given, joined
+from lidistill.sensing.cameras import project
+from lidistill.sensing.examine.alignment import Agreement, Change, Look, agreement, joined
 from lidistill.sensing.examine.edges import spread
 from lidistill.sensing.examine.hypotheses import Hypothesis, hypotheses
 from lidistill.sensing.examine.search import Search, corrected, search
 
 AGREES = 4.0
 """Standard errors above chance from which on scans and pictures surely agree."""
-NAMED = 6.0
+NAMED = 4.5
 """The same for a mistake to be named: dozens are tried."""
 CLEARER = 1.5
 """A mistake must explain the pictures this many times as well as the calibration as given."""
@@ -27,8 +30,12 @@ TURN, SHIFT = 0.6, 0.2
 """Smallest correction that is reported, degrees and metres: healthy recordings need up to half of it."""
 GAIN = 2.5
 """Standard errors by which a correction must improve the agreement."""
-MOST = 1500
-"""Edges of one direction per picture; more only cost time."""
+PICTURES = 3
+"""Of one camera, below which no small correction is told from chance."""
+MOST = 4000
+"""Edges of one direction per scan; more only cost time."""
+BESIDE = 0.15
+"""Share of the picture's size by which edges may be beside it to be moved into it by a correction."""
 FEWEST = 300
 """Edges in all pictures of a camera below which nothing is said."""
 AXES = ("right", "down", "forward")
@@ -63,7 +70,21 @@ def examine_cameras(looks: Mapping[str, Sequence[Look]], *, ground: bool) -> dic
     now = {name: agreement(seen) for name, seen in thin.items()}
     tried = {name: _try(seen, ground) for name, seen in thin.items()}
     common = _common(now, tried)
-    return {name: _camera(name, thin[name], now[name], tried[name], common) for name in thin}
+    if common is not None:
+        return {name: _named(name, len(thin[name]), now[name], _find(tried[name], common)) for name in thin}
+    exchanged = _exchanged(now, tried)
+    tests = {}
+    for name, seen in thin.items():
+        found = exchanged.get(name) or _pick(tried[name], now[name])
+        most = max(now[name].edges, *(a.edges for _, a in tried[name]))
+        if found is not None:
+            tests[name] = _named(name, len(seen), now[name], found)
+        elif most < FEWEST:
+            says = f"at most {most} edges of the scans fall into {len(seen)} pictures; record more frames"
+            tests[name] = CameraTest(name, "undecided", says, now[name], len(seen))
+        else:
+            tests[name] = _small(name, looks[name])
+    return tests
 
 
 Tried = list[tuple[Hypothesis, Agreement]]
@@ -75,15 +96,17 @@ def _try(looks: Sequence[Look], ground: bool) -> Tried:
 
 def _common(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> str | None:
     """The mistake that explains all cameras together much better than what is given, by its words."""
-    shared = set.intersection(*({h.says for h, _ in rows} for rows in tried.values())) if tried else set[str]()
-    first = next(iter(tried.values()), [])
-    pooled = [
-        (h, joined([next(a for other, a in rows if other.says == h.says) for rows in tried.values()]))
-        for h, _ in first
-        if h.says in shared
-    ]
-    found = _pick(pooled, joined(list(now.values()))) if pooled else None
+    if not tried:
+        return None
+    shared = set.intersection(*({h.says for h, _ in rows} for rows in tried.values()))
+    first = next(iter(tried.values()))
+    pooled = [(h, joined([_find(rows, h.says)[1] for rows in tried.values()])) for h, _ in first if h.says in shared]
+    found = _pick(pooled, joined(list(now.values())))
     return None if found is None else found[0].says
+
+
+def _find(tried: Tried, says: str) -> tuple[Hypothesis, Agreement]:
+    return next((h, a) for h, a in tried if h.says == says)
 
 
 def _pick(tried: Tried, now: Agreement) -> tuple[Hypothesis, Agreement] | None:
@@ -93,45 +116,58 @@ def _pick(tried: Tried, now: Agreement) -> tuple[Hypothesis, Agreement] | None:
     return next((h, a) for h, a in tried if a.z > AS_GOOD * best)
 
 
-def _camera(name: str, looks: Sequence[Look], now: Agreement, tried: Tried, common: str | None) -> CameraTest:
-    found = next(((h, a) for h, a in tried if h.says == common), None) or _pick(tried, now)
-    if found is not None:
-        mistake, after = found
-        named = (mistake.code, mistake.fix, mistake.scans, after, mistake.change)
-        return CameraTest(name, "wrong", mistake.says, now, len(looks), *named)
-    if max(now.edges, *(a.edges for _, a in tried)) < FEWEST:
-        says = f"only {now.edges} edges of the scans fall into {len(looks)} pictures; record more frames"
-        return CameraTest(name, "undecided", says, now, len(looks))
-    return _small(name, looks, now)
+def _exchanged(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> dict[str, tuple[Hypothesis, Agreement]]:
+    """Pairs of cameras that fit much better when exchanged, both together; the clearest pair first."""
+    pairs = []
+    for one, other in itertools.combinations(tried, 2):
+        ways = [[(h, a) for h, a in tried[x] if h.camera == y] for x, y in ((one, other), (other, one))]
+        if not all(ways):
+            continue
+        best = [max(way, key=lambda row: row[1].z) for way in ways]
+        pooled = joined([a for _, a in best])
+        if pooled.z > max(NAMED, CLEARER * joined([now[one], now[other]]).z):
+            pairs.append((pooled.z, dict(zip((one, other), best, strict=True))))
+    found: dict[str, tuple[Hypothesis, Agreement]] = {}
+    for _, pair in sorted(pairs, key=lambda row: -row[0]):
+        if not found.keys() & pair.keys():
+            found |= pair
+    return found
 
 
-def _small(name: str, looks: Sequence[Look], now: Agreement) -> CameraTest:
+def _named(name: str, frames: int, now: Agreement, found: tuple[Hypothesis, Agreement]) -> CameraTest:
+    mistake, after = found
+    named = (mistake.code, mistake.fix, mistake.scans, after, mistake.change)
+    return CameraTest(name, "wrong", mistake.says, now, frames, *named)
+
+
+def _small(name: str, looks: Sequence[Look]) -> CameraTest:
     """No gross mistake: is a small turn or shift needed?"""
+    looks = [replace(look, edges=spread(look.edges.select(_beside(look)), MOST)) for look in looks]
+    now = agreement(looks)
     turn, shift = search(looks, "rotation"), search(looks, "translation")
     better = max((turn, shift), key=lambda s: s.agreement.sums.sum())
-    enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6
+    enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6 and len(looks) >= PICTURES
     if enough and better.agreement.z > AGREES and better.agreement.better(now) > GAIN:
-        return CameraTest(
-            name,
-            "wrong",
-            _words(better),
-            now,
-            len(looks),
-            better.kind,
-            f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the report has the matrix)",
-            after=better.agreement,
-            change=corrected(better.kind, better.offset.tolist(), given),
-            search=turn,
-        )
+        fix = f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the report has the matrix)"
+        change = corrected(better.kind, better.offset.tolist())
+        found = (better.kind, fix, False, better.agreement, change, turn)
+        return CameraTest(name, "wrong", _words(better), now, len(looks), *found)
     if now.z > AGREES:
-        says = "edges of scans and pictures agree"
-        return CameraTest(name, "good", says, now, len(looks), search=turn)
-    if now.ratio + 2 * (now.ratio - 1) / (now.z or 1) < HOPELESS and now.edges >= FEWEST:
+        return CameraTest(name, "good", "edges of scans and pictures agree", now, len(looks), search=turn)
+    if now.ratio + 2 * now.error < HOPELESS and now.edges >= FEWEST:
         says = "edges of scans and pictures do not agree, and no usual mistake explains it"
-        fix = "look at the overlay below; check that pictures and scans belong together, then calibrate again"
+        fix = "look at the overlay; check that pictures and scans belong together, then calibrate again"
         return CameraTest(name, "wrong", says, now, len(looks), "no-agreement", fix, search=turn)
     says = f"{now.edges} edges in {len(looks)} pictures are not enough to tell; record more frames"
     return CameraTest(name, "undecided", says, now, len(looks), search=turn)
+
+
+def _beside(look: Look) -> NDArray[np.bool_]:
+    """The edges in the picture or little beside it."""
+    pixels, depth = project(look.edges.places, look.view)
+    size = np.array([look.view.width, look.view.height])
+    near: NDArray[np.bool_] = (np.abs(pixels / size - 0.5) < 0.5 + BESIDE).all(1) & (depth > 1)
+    return near
 
 
 def _words(found: Search) -> str:
@@ -157,9 +193,3 @@ def shifted(looks: Mapping[int, Sequence[Look]]) -> int:
     if best == 0 or agreements[best].z < max(NAMED, CLEARER * now.z):
         return 0
     return best
-
-
-def signed(search_: Search) -> str:
-    """Axis and sign of the largest component, such as ``+y``."""
-    axis = int(np.abs(search_.offset).argmax())
-    return ("-" if search_.offset[axis] < 0 else "+") + "xyz"[axis]
