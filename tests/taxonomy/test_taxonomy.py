@@ -203,6 +203,18 @@ def test_ids_outside_the_table_are_ignored():
     assert last.apply(np.array([0, 1, 2])).tolist() == [0, 1, 255]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.uint32, np.int64])
+@pytest.mark.parametrize("name", ["semantic-kitti-19", "poss-6"])
+def test_every_type_of_integer_gives_the_same(name, kind):
+    """Tables of 260 and of 23 rows, types with fewer and with more values."""
+    loaded = taxonomy.load(name)
+    raw = np.arange(min(np.iinfo(kind).max, 69_999) + 1).astype(kind).reshape(-1, 2)
+    expected = np.append(loaded.table, [255] * 70_000).astype(np.uint8)[raw]
+    found = loaded.apply(raw)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_arrays_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
         taxonomy.load("city-16").table[0] = 1

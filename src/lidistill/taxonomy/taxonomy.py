@@ -35,9 +35,14 @@ class Taxonomy:
 
     def apply(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Train ids uint8 of raw ids of any integer type, in the same shape; ids outside the table give 255."""
+        raw = np.asarray(raw)
+        if raw.dtype in (np.uint8, np.uint16):  # every value gets a row: no comparison, a third of the time
+            rows = np.full(1 << 8 * raw.itemsize, IGNORE, np.uint8)
+            rows[: len(self.table)] = self.table[: len(rows)]
+            return np.take(rows, raw)
         padded = np.append(self.table, np.uint8(IGNORE))
         # A negative id becomes a huge one, so that one comparison catches both ends.
-        index = np.minimum(np.asarray(raw).astype(np.uint64), np.uint64(len(self.table)))
+        index = np.minimum(raw.astype(np.uint64), np.uint64(len(self.table)))
         return padded[index]
 
 
