@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from rigs import make_tiny_rig
 
+os.environ["LIDISTILL_CACHE"] = tempfile.mkdtemp(prefix="lidistill-cache-")  # none beside the data, none at home
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LIDISTILL_SHARED", ROOT.parent / "shared"))
 
