@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -117,3 +118,23 @@ def test_a_rig_with_an_unknown_model(tiny_rig, tmp_path):
     edit(root, model=16)
     with pytest.raises(InputError, match=r"lidar\.model = 16"):
         open_rig(root)
+
+
+def test_page_of_the_registry():
+    """``docs/reference/sensors.md`` lists every model with its numbers."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sensors.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 8]
+    assert [row[0].strip(" `") for row in rows] == list(sensors.names())
+    for name, title, rate, rings, fov, reach, intensity in ([cell.strip(" `") for cell in row] for row in rows):
+        model = sensors.model(name)
+        sensor = model.sensor
+        assert title == model.title
+        assert [float(cell) if cell else None for cell in (rate, rings, reach)] == [
+            sensor.rate,
+            sensor.rings,
+            sensor.max_range,
+        ]
+        assert (tuple(map(float, fov.split(" to "))) if fov else None) == sensor.fov
+        assert (tuple(map(float, intensity.split(" ± "))) if intensity else None) == (
+            pytest.approx(sensor.intensity, rel=1e-3) if sensor.intensity else None
+        )
