@@ -304,7 +304,7 @@ def test_raw_before_compressed_and_no_depth(tmp_path):
     content = encoded(pictures[0], "JPEG")
     messages.append(("/front/image_raw/compressed", START, make.compressed(content, "jpeg", START, "front_optical")))
     depth = make.image(np.zeros((4, 4), np.uint8), "16UC1", START, "front_optical")
-    messages.append(("/front/depth/image", START, depth))
+    messages += [(topic, START, depth) for topic in ("/front/depth/image", "/ouster/range_image")]
     rig = open_source(str(bag_to_rig(write_bag(tmp_path / "b", "sqlite3", messages), tmp_path / "rig")))
     np.testing.assert_array_equal(rig[0].view("front").image(), pictures[0])
 

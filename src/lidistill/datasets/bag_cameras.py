@@ -13,6 +13,9 @@ TRANSPORT = re.compile(r"[/_](compressed|theora|ffmpeg)$")
 PICTURE = {"image", "raw", "rect", "color", "mono", "rgb", "compressed"}
 """Words of a topic that say what a picture is, not which camera took it."""
 
+NO_CAMERA = re.compile(r"depth|disparity|(range|signal|reflec|nearir)_image")
+"""Pictures of distances, and those that Ouster's driver makes of the lidar."""
+
 
 @dataclass(frozen=True)
 class CameraTopics:
@@ -27,7 +30,7 @@ class CameraTopics:
 def camera_topics(bag: Bag, cameras: Mapping[str, str] | None) -> tuple[CameraTopics, ...]:
     """The cameras of a recording, or those named in ``cameras`` (name -> image topic).
 
-    By itself it takes every image topic but depth pictures; of a picture that is there raw and compressed, the raw one.
+    By itself it takes every image topic but depth and lidar pictures; of one that is there raw and compressed, raw.
     The camera is called like the last word of the topic that does not describe the picture: ``/rig/front/image_raw``
     is ``front``. Its camera_info is the topic beside it.
 
@@ -35,7 +38,7 @@ def camera_topics(bag: Bag, cameras: Mapping[str, str] | None) -> tuple[CameraTo
     """
     images, infos = bag.of_type("Image", "CompressedImage"), bag.of_type("CameraInfo")
     if cameras is None:
-        cameras = _by_name(bag, [topic for topic in images if "depth" not in topic.lower()])
+        cameras = _by_name(bag, [topic for topic in images if not NO_CAMERA.search(topic.lower())])
     found: list[CameraTopics] = []
     for name, topic in cameras.items():
         if topic in (other.image for other in found):
