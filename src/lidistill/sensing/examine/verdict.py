@@ -146,8 +146,12 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
     now = agreement(looks)
     turn, shift = search(looks, "rotation"), search(looks, "translation")
     better = max((turn, shift), key=lambda s: s.agreement.sums.sum())
-    enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6 and len(looks) >= PICTURES
-    if enough and better.agreement.z > AGREES and better.agreement.better(now) > GAIN:
+    enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6
+    surely = better.agreement.z > AGREES and better.agreement.better(now) > GAIN
+    if enough and surely and len(looks) < PICTURES:
+        says = f"{_words(better)}; {len(looks)} pictures are too few to be sure, record more frames"
+        return CameraTest(name, "undecided", says, now, len(looks), search=turn)
+    if enough and surely:
         fix = f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the report has the matrix)"
         change = corrected(better.kind, better.offset.tolist())
         found = (better.kind, fix, False, better.agreement, change, turn)
