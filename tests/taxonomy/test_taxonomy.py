@@ -215,6 +215,20 @@ def test_every_type_of_integer_gives_the_same(name, kind):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_predictions_are_written_as_the_published_raw_ids(parity):
+    published = json.loads(parity("06_label_maps/label_maps.json").read_text())["semantic_kitti_19"]
+    expected = published["train_to_raw_for_submission"]
+    assert taxonomy.load("semantic-kitti-19").inverse.tolist() == [expected[str(i)] for i in range(19)]
+
+
+def test_a_class_is_written_as_the_id_of_its_name_else_the_smallest():
+    loaded = taxonomy.load("nuscenes-16")
+    found = dict(zip(loaded.classes, loaded.inverse.tolist(), strict=True))
+    assert (found["pedestrian"], found["bus"], found["car"]) == (2, 15, 17)  # adult, bendy bus
+    assert taxonomy.load("semantic-kitti-19", "synlidar").inverse[3] == 3  # truck, though a pick-up has the id 2
+    assert taxonomy.load("nuscenes-16", "cityscapes").inverse[7] == 0  # no traffic cone there
+
+
 def test_arrays_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
         taxonomy.load("city-16").table[0] = 1
