@@ -37,7 +37,7 @@ MOST = 4000
 BESIDE = 0.15
 """Share of the picture's size by which edges may be beside it to be moved into it by a correction."""
 FEWEST = 300
-"""Edges in all pictures of a camera below which nothing is said."""
+"""Edges in all pictures of a camera below which nothing is called wrong."""
 AXES = ("right", "down", "forward")
 
 Verdict = Literal["good", "wrong", "undecided"]
@@ -79,7 +79,7 @@ def examine_cameras(looks: Mapping[str, Sequence[Look]], *, ground: bool) -> dic
         most = max(now[name].edges, *(a.edges for _, a in tried[name]))
         if found is not None:
             tests[name] = _named(name, len(seen), now[name], found)
-        elif most < FEWEST:
+        elif most < FEWEST and now[name].z <= AGREES:
             says = f"at most {most} edges of the scans fall into {len(seen)} pictures; record more frames"
             tests[name] = CameraTest(name, "undecided", says, now[name], len(seen))
         else:
@@ -147,7 +147,7 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
     turn, shift = search(looks, "rotation"), search(looks, "translation")
     better = max((turn, shift), key=lambda s: s.agreement.sums.sum())
     enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6
-    surely = better.agreement.z > AGREES and better.agreement.better(now) > GAIN
+    surely = now.edges >= FEWEST and better.agreement.z > AGREES and better.agreement.better(now) > GAIN
     if enough and surely and len(looks) < PICTURES:
         says = f"{_words(better)}; {len(looks)} pictures are too few to be sure, record more frames"
         return CameraTest(name, "undecided", says, now, len(looks), search=turn)

@@ -1,0 +1,83 @@
+"""The doctor's test of the calibration: what is right passes, what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lidistill
+from doctors import GROSS, Changed, examined, views
+from lidistill.datasets.source import Source, open_source
+from lidistill.sensing.examine.alignment import rotation
+from lidistill.sensing.frame import Frame
+
+
+@pytest.fixture(scope="module")
+def rig(tiny_rig: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Boxes on a plane, 16 beams, three cameras."""
+    return tiny_rig(tmp_path_factory.mktemp("doctor") / "rig", frames=6, cameras=3, height=144, width=288)
+
+
+@pytest.mark.parametrize("code", GROSS)
+def test_gross_fault_is_named(rig: Path, code: str) -> None:
+    report = examined(Changed(open_source(str(rig)), GROSS[code]))
+    faults = [finding.code for finding in report.findings if finding.severity == "fault"]
+    assert code in faults
+    assert report.exit_code == 1
+    assert all(finding.fix for finding in report.findings if finding.severity == "fault")
+
+
+def test_suggested_matrix_is_the_right_one(rig: Path) -> None:
+    source = open_source(str(rig))
+    report = examined(Changed(source, GROSS["inverted-matrix"]))
+    for view in source[0].views:
+        assert np.allclose(report.figures["cameras"][view.name]["after"]["from_lidar"], view.from_lidar, atol=1e-5)
+
+
+# ---- small faults, on a finer scan
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Two streets of the synthetic city, 64 beams, one camera."""
+    pytest.importorskip("embreex")
+    out = tmp_path_factory.mktemp("doctor-city") / "city"
+    return open_source(str(lidistill.simulate(out, sensor="spinning-64", scenes=2, frames=2, seed=5)))
+
+
+def test_city_is_healthy_and_json_can_be_read(city: Source) -> None:
+    report = examined(city)
+    assert report.healthy, [finding.says for finding in report.findings]
+    assert not report.findings
+    told = json.loads(json.dumps(report.as_dict()))
+    assert told["cameras"]["front"]["verdict"] == "good"
+    assert np.abs(told["cameras"]["front"]["turn_degrees"]).max() <= 0.25
+
+
+@pytest.mark.parametrize(("axis", "sign"), [(0, 1), (1, 1), (2, -1)])
+def test_a_degree_is_named_with_axis_and_sign(city: Source, axis: int, sign: int) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = rotation((sign * np.eye(3)[axis]).tolist())
+    report = examined(Changed(city, views(lambda view: replace(view, from_lidar=turn @ view.from_lidar))))
+    (test,) = report.cameras
+    assert test.code == "rotation"
+    assert test.search is not None
+    assert np.allclose(test.search.offset, -sign * np.eye(3)[axis], atol=0.3)
+    assert f"its {'xyz'[axis]} axis" in test.says
+
+
+def test_pictures_of_the_frame_before_are_noticed(city: Source) -> None:
+    @dataclass(frozen=True)
+    class Late(Changed):
+        def __getitem__(self, index: int) -> Frame:
+            frame, before = self.source[index], self.source[max(index - 1, 0)]
+            return replace(frame, views=(replace(frame.views[0], load=before.views[0].load),))
+
+    report = examined(Late(city, lambda frame: frame))
+    assert report.figures["frame_shift"] == 1
+    assert "frames-shifted" in [finding.code for finding in report.findings]
