@@ -14,8 +14,8 @@ pytest.importorskip("rosbags", reason="pip install lidistill[ros]")
 
 from bag_writer import KINDS, START, Messages, encoded, write_bag
 
-from lidistill.datasets import bags
-from lidistill.datasets.bags import bag_to_rig
+from lidistill.datasets.imports import bags
+from lidistill.datasets.imports.bags import bag_to_rig
 from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
 from lidistill.sensing.rigid import from_quaternion, invert
@@ -138,7 +138,7 @@ def test_compressed_pictures_stay_as_they_are(tmp_path):
     [("rgb8", 3), ("bgr8", 3), ("rgba8", 4), ("bgra8", 4), ("mono8", 1), ("8UC3", 3)],
 )
 def test_encodings(encoding, channels):
-    from lidistill.datasets.image_message import image_file
+    from lidistill.datasets.imports.image_message import image_file
 
     pixels = RNG.integers(0, 255, (5, 7, channels)).astype(np.uint8)
     suffix, content, size = image_file(Messages(2).image(pixels, encoding, START, "f", pad=3), "here")
@@ -155,7 +155,7 @@ def test_bayer_patterns(encoding):
     """A flat colour comes back exactly, and a known pixel keeps its value."""
     import io
 
-    from lidistill.datasets.image_message import image_file
+    from lidistill.datasets.imports.image_message import image_file
 
     color = {"r": 200, "g": 90, "b": 30}
     pattern = np.array([color[letter] for letter in encoding[6:10]]).reshape(2, 2)

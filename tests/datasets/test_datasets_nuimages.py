@@ -12,7 +12,7 @@ from PIL import Image
 from run_length_text import encode, runs_of
 
 from lidistill import taxonomy
-from lidistill.datasets.pictures import open_pictures
+from lidistill.datasets.pictures.pictures import open_pictures
 from lidistill.errors import InputError
 
 HEIGHT, WIDTH = 9, 16

@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 from run_length_text import encode, runs_of
 
-from lidistill.datasets.pictures import open_pictures
-from lidistill.datasets.run_length import decode_runs, pixels_of
+from lidistill.datasets.pictures.pictures import open_pictures
+from lidistill.datasets.pictures.run_length import decode_runs, pixels_of
 from lidistill.errors import InputError
 
 RNG = np.random.default_rng(0)

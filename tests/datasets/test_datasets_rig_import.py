@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from lidistill.datasets import rig_import
+from lidistill.datasets.imports import rig_import
 from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
 from lidistill.sensing.cameras import project

@@ -29,13 +29,13 @@ def imported(
     if rig is not None or lidar is not None or camera or every is not None:
         raise InputError(f"{source}: --rig, --lidar, --camera and --every concern bags ({', '.join(BAGS)})")
     if calib is not None:
-        from lidistill.datasets.rig_import import from_kitti_calib
+        from lidistill.datasets.imports.rig_import import from_kitti_calib
 
         from_kitti_calib(calib, path, overwrite=overwrite)
     if camera_info:
         if extrinsics is None:
             raise InputError("--camera-info needs --extrinsics: the poses of the cameras; give that file too")
-        from lidistill.datasets.rig_import import from_ros
+        from lidistill.datasets.imports.rig_import import from_ros
 
         from_ros(camera_info, extrinsics, path, overwrite=overwrite)
     elif extrinsics is not None:
@@ -53,7 +53,7 @@ def _bag(
 ) -> str:
     if rig is None:
         raise InputError(f"{bag}: a bag is written into a rig folder first; name one with --rig my_rig/")
-    from lidistill.datasets.bags import bag_to_rig
+    from lidistill.datasets.imports.bags import bag_to_rig
 
     for text in camera:
         if not all(text.partition("=")[::2]):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lidistill import taxonomy as class_lists
-from lidistill.datasets.pictures import PictureFiles
+from lidistill.datasets.pictures.pictures import PictureFiles
 from lidistill.datasets.source import folder
 from lidistill.errors import InputError, nearest
 

@@ -23,7 +23,7 @@ from lidistill.errors import InputError, nearest
 from lidistill.taxonomy import Taxonomy
 
 BUILTIN = {
-    "folder": "picture_folder:open_picture_folder",
+    "folder": "folder:open_picture_folder",
     "cityscapes": "cityscapes:open_cityscapes",
     "nuimages": "nuimages:open_nuimages",
 }
@@ -145,7 +145,7 @@ def open_pictures(spec: str, classes: str | None = None) -> PictureSource:
     if name not in BUILTIN:
         raise InputError(f"unknown pictures {name!r}{nearest(name, BUILTIN)}")
     module, function = BUILTIN[name].split(":")
-    opener: Callable[..., PictureSource] = getattr(import_module(f"lidistill.datasets.{module}"), function)
+    opener: Callable[..., PictureSource] = getattr(import_module(f"lidistill.datasets.pictures.{module}"), function)
     check_options(spec, name, opener, options)
     return opener(path, classes, **options)
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from lidistill.datasets.bag_cameras import CameraTopics, camera_topics
-from lidistill.datasets.bag_file import Bag, open_bag
-from lidistill.datasets.image_message import image_file
-from lidistill.datasets.point_message import read_cloud
-from lidistill.datasets.rig_import import check_size, update_rig
+from lidistill.datasets.imports.bag_cameras import CameraTopics, camera_topics
+from lidistill.datasets.imports.bag_file import Bag, open_bag
+from lidistill.datasets.imports.image_message import image_file
+from lidistill.datasets.imports.point_message import read_cloud
+from lidistill.datasets.imports.rig_import import check_size, update_rig
+from lidistill.datasets.imports.ros_camera import camera_entry, message_info
+from lidistill.datasets.imports.ros_transforms import Extrinsics, FrameTree, plain, read_extrinsics
 from lidistill.datasets.rig_times import NAME as TIMES
 from lidistill.datasets.rig_times import write_times
-from lidistill.datasets.ros_camera import camera_entry, message_info
-from lidistill.datasets.ros_transforms import Extrinsics, FrameTree, plain, read_extrinsics
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.files import PointFile, write_atomically, write_points
 

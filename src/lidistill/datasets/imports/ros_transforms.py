@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lidistill.datasets import calibration
-from lidistill.datasets.ros_camera import documents
+from lidistill.datasets.imports.ros_camera import documents
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.frame import Matrix
 from lidistill.sensing.rigid import from_quaternion, invert

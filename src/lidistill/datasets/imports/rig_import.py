@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from lidistill.datasets.kitti_calib import read_calib
+from lidistill.datasets.imports.kitti_calib import read_calib
+from lidistill.datasets.imports.ros_camera import camera_entry, read_info
+from lidistill.datasets.imports.ros_transforms import plain, read_extrinsics
 from lidistill.datasets.rig_file import CalibrationLoader, read_rig_file, read_yaml
-from lidistill.datasets.ros_camera import camera_entry, read_info
-from lidistill.datasets.ros_transforms import plain, read_extrinsics
 from lidistill.datasets.scans import image_size
 from lidistill.datasets.source import folder
 from lidistill.errors import InputError

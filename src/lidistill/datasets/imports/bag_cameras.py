@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lidistill.datasets.bag_file import Bag
+from lidistill.datasets.imports.bag_file import Bag
 from lidistill.errors import InputError, nearest
 
 TRANSPORT = re.compile(r"[/_](compressed|theora|ffmpeg)$")

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from lidistill import taxonomy as class_lists
-from lidistill.datasets.pictures import PictureFiles
+from lidistill.datasets.pictures.pictures import PictureFiles
 from lidistill.datasets.source import folder
 from lidistill.errors import InputError
 from lidistill.taxonomy import Taxonomy

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets.index import Index, open_index
-from lidistill.datasets.nuimages_tables import ANNOTATIONS, LAYOUT_VERSION, NEEDED, read_tables
-from lidistill.datasets.pictures import Picture, PictureSource, rows_by_split, take_pictures
-from lidistill.datasets.run_length import decode_runs, pixels_of
+from lidistill.datasets.pictures.nuimages_tables import ANNOTATIONS, LAYOUT_VERSION, NEEDED, read_tables
+from lidistill.datasets.pictures.pictures import Picture, PictureSource, rows_by_split, take_pictures
+from lidistill.datasets.pictures.run_length import decode_runs, pixels_of
 from lidistill.datasets.scans import read_image
 from lidistill.datasets.source import folder
 from lidistill.errors import InputError

@@ -1,0 +1,1 @@
+"""Recordings and calibrations made by other software, brought into a rig folder."""

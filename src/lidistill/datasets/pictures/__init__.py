@@ -1,0 +1,1 @@
+"""Pictures with classes and no scans: 2D sources."""
