@@ -124,7 +124,7 @@ def _balconies(
     for k in range(every // 2, columns, every):
         spot = _place(np.array([[(k + 0.5) * cell - length / 2, 0]]), (x, y), heading)[0]
         for level in range(min(int((height - ground_floor) / floor), 8)):
-            body.parts.append(balcony.placed((*spot, z + ground_floor + level * floor + 0.1), heading))
+            body.include(balcony.placed((*spot, z + ground_floor + level * floor + 0.1), heading))
 
 
 def house(
@@ -162,16 +162,19 @@ def house(
     spot = _place(np.array([[rng.uniform(-0.35, 0.35) * length, depth * 0.6]]), (x, y), heading)[0]
     body.add(box((0.7, 0.9, 2.0), (*spot, t - 0.1)), "brick", (0.3, 0.14, 0.1), label="roof")
     if rng.random() < 0.5:  # dormers
+        dormer = _dormer(depth, wall, tile)
         n = max(int(length / 4.5), 1)
         for k in range(n):
             spot = _place(np.array([[((k + 0.5) / n - 0.5) * length, depth * 0.22]]), (x, y), heading)[0]
-            dormer = Builder("roof")
-            dormer.add(box((1.3, depth * 0.3, 1.5), (0, 0, 0)), "plaster", wall * 0.9)
-            dormer.add(
-                box((0.9, 0.04, 0.9), (0, -depth * 0.15 - 0.01, 0.05)), "glass", (0.06, 0.07, 0.09), label="window"
-            )
-            dormer.add(box((1.7, depth * 0.34, 0.5), (0, 0, 0.95), (0.2, 1.0)), "tile", tile)
-            body.parts.append(dormer.mesh().placed((*spot, z + height + rise * 0.30), heading))
+            body.include(dormer.placed((*spot, z + height + rise * 0.30), heading))
+    return body.mesh()
+
+
+def _dormer(depth: float, wall: NDArray[np.float64], tile: NDArray[np.float64]) -> Mesh:
+    body = Builder("roof")
+    body.add(box((1.3, depth * 0.3, 1.5), (0, 0, 0)), "plaster", wall * 0.9)
+    body.add(box((0.9, 0.04, 0.9), (0, -depth * 0.15 - 0.01, 0.05)), "glass", (0.06, 0.07, 0.09), label="window")
+    body.add(box((1.7, depth * 0.34, 0.5), (0, 0, 0.95), (0.2, 1.0)), "tile", tile)
     return body.mesh()
 
 

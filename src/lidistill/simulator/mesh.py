@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,13 +45,15 @@ class Mesh:
     ) -> Mesh:
         """Scale, turn about z by ``heading`` (rad), move to ``position``; ``palette`` (k, 3) paints the slots."""
         c, s = np.cos(heading), np.sin(heading)
-        turn = (np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.broadcast_to(scale, (3,))[:, None]).astype(np.float32)
-        vertices = self.vertices @ turn + np.asarray(position, np.float32)
+        turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+        turn *= scale if isinstance(scale, float) else np.broadcast_to(scale, (3,))[:, None]
+        vertices = self.vertices @ turn.astype(np.float32)
+        vertices += np.asarray(position, np.float32)
         color = self.color
         if palette is not None:
             paint = np.concatenate([np.asarray(palette, np.float32).reshape(-1, 3), np.ones((1, 3), np.float32)])
             color = color * paint[self.slot]
-        return replace(self, vertices=vertices, color=color)
+        return Mesh(vertices, self.faces, self.label, self.material, color, self.texture, self.surface, self.slot)
 
 
 def join(parts: Sequence[Mesh]) -> Mesh:
@@ -62,12 +64,26 @@ def join(parts: Sequence[Mesh]) -> Mesh:
     return Mesh(**columns)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A solid that is of one material all over."""
+
+    solid: Solid
+    color: ArrayLike
+    label: int
+    material: int
+    texture: int
+    surface: int
+    slot: int
+
+
 class Builder:
     """Collects solids into one mesh."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.parts: list[Mesh] = []
+        self.meshes: list[Mesh] = []
+        self.parts: list[_Part] = []
 
     def add(
         self,
@@ -81,21 +97,39 @@ class Builder:
         surface: int = -1,
     ) -> None:
         """Add a solid of one material; ``color`` (3,) or (F, 3) is its own, or multiplies palette colour ``slot``."""
-        vertices, faces = solid
-        n = len(faces)
-        self.parts.append(
-            Mesh(
-                vertices=vertices.astype(np.float32),
-                faces=faces.astype(np.int32),
-                label=np.full(n, raw_id(label or self.label), np.uint8),
-                material=np.full(n, MATERIAL[material], np.uint8),
-                color=np.broadcast_to(np.asarray(color, np.float32), (n, 3)).copy(),
-                texture=np.full(n, texture, np.uint8),
-                surface=np.full(n, surface, np.int32),
-                slot=np.full(n, slot, np.int8),
-            )
-        )
+        self.parts.append(_Part(solid, color, raw_id(label or self.label), MATERIAL[material], texture, surface, slot))
+
+    def include(self, mesh: Mesh) -> None:
+        """Add a mesh that is finished."""
+        self._finish()
+        self.meshes.append(mesh)
 
     def mesh(self) -> Mesh:
         """Everything added so far."""
-        return join(self.parts)
+        self._finish()
+        return join(self.meshes) if len(self.meshes) > 1 else self.meshes[0]
+
+    def _finish(self) -> None:
+        """Make one mesh of the solids at once: cities have thousands of small ones."""
+        parts, self.parts = self.parts, []
+        if not parts:
+            return
+        counts = [len(part.solid[1]) for part in parts]
+        ends = np.cumsum(counts)
+        color = np.empty((ends[-1], 3), np.float32)
+        for part, end, count in zip(parts, ends.tolist(), counts, strict=True):
+            color[end - count : end] = part.color
+        shift = np.cumsum([0] + [len(part.solid[0]) for part in parts[:-1]])
+        faces = np.concatenate([part.solid[1] for part in parts]) + np.repeat(shift, counts)[:, None]
+        self.meshes.append(
+            Mesh(
+                vertices=np.concatenate([part.solid[0] for part in parts]).astype(np.float32),
+                faces=faces.astype(np.int32),
+                label=np.repeat(np.array([part.label for part in parts], np.uint8), counts),
+                material=np.repeat(np.array([part.material for part in parts], np.uint8), counts),
+                color=color,
+                texture=np.repeat(np.array([part.texture for part in parts], np.uint8), counts),
+                surface=np.repeat(np.array([part.surface for part in parts], np.int32), counts),
+                slot=np.repeat(np.array([part.slot for part in parts], np.int8), counts),
+            )
+        )

@@ -12,7 +12,7 @@ Solid = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 def quad(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike) -> Solid:
     """Two triangles over four corners given in order around the rim."""
-    return np.array([a, b, c, d], float), np.array([[0, 1, 2], [0, 2, 3]])
+    return np.array([a, b, c, d], float), _QUAD_FACES
 
 
 def polygon(corners: ArrayLike) -> Solid:
@@ -34,13 +34,20 @@ def loft(sections: ArrayLike) -> Solid:
     return rings.reshape(-1, 3), np.concatenate([sides, cap, cap + (k - 1) * n])
 
 
+_CUBE = np.array(
+    [[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float
+)
+_, _CUBE_FACES = loft(_CUBE.reshape(2, 4, 3))
+_QUAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])
+
+
 def box(size: ArrayLike, center: ArrayLike = (0.0, 0.0, 0.0), top: ArrayLike = (1.0, 1.0)) -> Solid:
     """A box of ``size`` (x, y, z) around ``center``; ``top`` scales its upper face in x and y."""
     half = np.asarray(size, float) / 2
-    ring = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float) * half[:2]
-    low = np.column_stack([ring, np.full(4, -half[2])])
-    high = np.column_stack([ring * np.asarray(top, float), np.full(4, half[2])])
-    return loft(np.stack([low, high]) + np.asarray(center, float))
+    vertices = _CUBE * half
+    vertices[4:, :2] *= np.asarray(top, float)
+    vertices += np.asarray(center, float)
+    return vertices, _CUBE_FACES
 
 
 def tube(start: ArrayLike, end: ArrayLike, radius: float, sides: int = 6, end_radius: float | None = None) -> Solid:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from lidistill.errors import InputError
 from lidistill.simulator import sensors
 from lidistill.simulator.city import check_style
+from lidistill.simulator.rays import ray_caster
 from lidistill.simulator.scene import SimulatedFrame, from_lidar, scene, simulate_frame
-from lidistill.simulator.world import ray_caster
 
 SETTINGS = "simulation.yaml"
 """Written first: what the folder was made with. ``rig.yaml`` is written last, so its absence means: interrupted."""

@@ -4,35 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.errors import InputError
 from lidistill.simulator.city import City
 from lidistill.simulator.mesh import Mesh, join
+from lidistill.simulator.rays import triangle_scene
 from lidistill.simulator.textures import F32, Look, look
-
-
-def ray_caster() -> tuple[Any, Any]:
-    """Embree's scene and triangle mesh classes; raises ``InputError`` with the command that installs them."""
-    try:
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
-    except ImportError as error:
-        raise InputError(
-            "the synthetic city needs the ray caster embreex, which is not installed; "
-            "install it with: pip install 'lidistill[sim]'"
-        ) from error
-    return EmbreeScene, TriangleMesh
-
-
-def _embree(mesh: Mesh) -> Any:
-    scene_type, mesh_type = ray_caster()
-    scene = scene_type()
-    mesh_type(scene, mesh.vertices, mesh.faces)
-    return scene
 
 
 def _normals(mesh: Mesh) -> F32:
@@ -55,7 +34,7 @@ class World:
 
     def __init__(self, city: City) -> None:
         self.city = city
-        self.rays = _embree(city.static)
+        self.rays = triangle_scene(city.static.vertices, city.static.faces)
         self.normals = _normals(city.static)
 
     def ready(self) -> None:
@@ -94,7 +73,7 @@ class Moment:
         viewer = city.ego[1] * t
         placed = [actor.at(city.street, t, viewer) for actor in city.actors]
         self.moving: Mesh = join([mesh for mesh in placed if mesh is not None])
-        self._rays = _embree(self.moving)
+        self._rays = triangle_scene(self.moving.vertices, self.moving.faces)
         self._moving_normals = _normals(self.moving)
 
     @cached_property
