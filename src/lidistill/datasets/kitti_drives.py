@@ -16,6 +16,7 @@ from lidistill.datasets.kitti_layout import Calibration
 from lidistill.datasets.scans import make_frame, read_image
 from lidistill.datasets.source import Source, take_split
 from lidistill.errors import InputError, nearest
+from lidistill.sensing.files import read_points
 from lidistill.sensing.frame import CameraView, Frame, Matrix, Sensor
 from lidistill.sensing.sensors import sensor
 
@@ -85,7 +86,7 @@ class Drives:
         drive = self.drives[name]
         scan = drive.scans / f"{stem}.bin"
         frame = make_frame(
-            kitti.read_scan(scan),
+            read_points(scan, 4),
             scan,
             token=f"{self.name}/{name}/{stem}",
             sensor=self.sensor,

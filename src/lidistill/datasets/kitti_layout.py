@@ -13,15 +13,12 @@ from lidistill.datasets import calibration
 from lidistill.datasets.scans import make_frame
 from lidistill.datasets.source import Source, take_split
 from lidistill.errors import InputError
-from lidistill.sensing.files import PointFile, read_points
+from lidistill.sensing.files import read_points
 from lidistill.sensing.frame import Frame, Matrix, Sensor
 from lidistill.taxonomy import Taxonomy
 
 Names = tuple[tuple[str, str], ...]
 """(sequence, stem) of every scan, in the order of both."""
-
-PROBE = 4096
-"""Values at the start of a scan that are tried as float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +48,7 @@ class Sequences:
         scan = self.root / sequence / "velodyne" / f"{stem}.bin"
         labels = self.root / sequence / "labels" / f"{stem}.label"
         return make_frame(
-            read_scan(scan),
+            read_points(scan, 4),
             scan,
             token=f"{self.name}/{sequence}/{stem}",
             sensor=self.sensor,
@@ -97,19 +94,6 @@ def splits_by_sequence(frames: Names, sequences: Mapping[str, Sequence[str]]) ->
         split: tuple(i for i, (name, _) in enumerate(frames) if name in names) for split, names in sequences.items()
     }
     return {split: rows for split, rows in found.items() if rows}
-
-
-def read_scan(path: Path, columns: int = 4) -> PointFile:
-    """Read a ``.bin`` scan of float32 rows; ``InputError`` also when its values are float64."""
-    cloud = read_points(path, columns)
-    values = np.fromfile(path, "<f8", PROBE)
-    values = np.abs(values[values != 0])
-    # two float32 values read as one float64 are hardly ever between 0.1 mm and 1 km
-    if len(values) >= 32 and np.mean((values > 1e-4) & (values < 1e3)) > 0.9:
-        raise InputError(
-            f"{path}: the values are float64, expected rows of {columns} float32; write the scan as float32"
-        )
-    return cloud
 
 
 def read_calibration_text(path: Path) -> dict[str, str]:

@@ -25,6 +25,7 @@ from lidistill.datasets.kitti_layout import Calibration
 from lidistill.datasets.scans import image_size, make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError
+from lidistill.sensing.files import read_points
 from lidistill.sensing.frame import CameraView, Frame, Sensor
 from lidistill.sensing.sensors import sensor
 
@@ -61,7 +62,7 @@ class KittiObject:
         root = self.root / part
         scan, image = root / "velodyne" / f"{stem}.bin", root / CAMERA / f"{stem}.png"
         return make_frame(
-            kitti.read_scan(scan),
+            read_points(scan, 4),
             scan,
             token=f"{NAME}/{part}/{stem}",
             sensor=SENSOR,

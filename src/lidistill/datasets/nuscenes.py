@@ -95,7 +95,7 @@ class NuScenes:
         labels = self.root / "lidarseg" / self.version / f"{token}_lidarseg.bin"
         cloud = read_points(path, 5)
         frame = make_frame(
-            _with_labels(cloud, labels, path) if labels.exists() else cloud,
+            with_labels(cloud, labels, path) if labels.exists() else cloud,
             path,
             token=f"{NAME}/{self.index.text('scene', int(self.index['frame_scene'][row]))}/{token}",
             sensor=SENSOR,
@@ -250,7 +250,8 @@ def _warn(message: str) -> None:
     log.warning(message)
 
 
-def _with_labels(cloud: PointFile, path: Path, scan: Path) -> PointFile:
+def with_labels(cloud: PointFile, path: Path, scan: Path) -> PointFile:
+    """``cloud``, read from ``scan``, with the raw labels of lidarseg file ``path``: one byte a point."""
     raw = np.fromfile(path, np.uint8)
     if len(raw) != len(cloud):
         raise InputError(

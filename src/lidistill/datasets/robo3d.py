@@ -15,19 +15,18 @@ no class list knows: they are ignored. There is no training split and there are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import kitti_layout as kitti
 from lidistill.datasets.index import open_index
+from lidistill.datasets.nuscenes import with_labels
 from lidistill.datasets.nuscenes_tables import LAYOUT_VERSION, TABLES, read_tables
 from lidistill.datasets.scans import make_frame
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError, nearest
-from lidistill.sensing.files import PointFile
+from lidistill.sensing.files import read_points
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.sensing.sensors import sensor
 from lidistill.taxonomy import Taxonomy
@@ -77,9 +76,9 @@ class NuScenesC:
         file, token = self.frames[index]
         scan = self.root / self.part / NUSCENES_SCANS / file
         labels = self.root / self.part / "lidarseg" / VERSION / f"{token}_lidarseg.bin"
-        cloud = kitti.read_scan(scan, 5)
+        cloud = read_points(scan, 5)
         return make_frame(
-            _with_labels(cloud, labels, scan) if labels.exists() else cloud,
+            with_labels(cloud, labels, scan) if labels.exists() else cloud,
             scan,
             token=f"{NUSCENES_NAME}/{self.part}/{token}",
             sensor=self.sensor,
@@ -173,12 +172,3 @@ def _frames(scans: Path, tables: Path) -> tuple[tuple[str, str], ...]:
         found = f"{len(here)} scans, such as {example}.bin, but none of them is in the tables" if here else "no scan"
         raise InputError(f"{scans}: {found} of {tables / VERSION}; check that both are of nuScenes {VERSION}")
     return frames
-
-
-def _with_labels(cloud: PointFile, path: Path, scan: Path) -> PointFile:
-    raw = np.fromfile(path, np.uint8)
-    if len(raw) != len(cloud):
-        raise InputError(
-            f"{path}: {len(raw)} labels (one byte each), expected {len(cloud)} as there are points in {scan}"
-        )
-    return replace(cloud, labels=raw.astype(np.uint32))

@@ -17,6 +17,7 @@ from lidistill.datasets.kitti_layout import Calibration
 from lidistill.datasets.scans import image_size, make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.sensing import sensors
+from lidistill.sensing.files import read_points
 from lidistill.sensing.frame import CameraView, Frame, Sensor
 from lidistill.taxonomy import Taxonomy
 
@@ -70,7 +71,7 @@ class SemanticKitti:
         root = self.sequences / sequence
         scan, labels = root / "velodyne" / f"{stem}.bin", root / "labels" / f"{stem}.label"
         return make_frame(
-            kitti.read_scan(scan),
+            read_points(scan, 4),
             scan,
             token=f"{NAME}/{sequence}/{stem}",
             sensor=SENSOR,

@@ -10,12 +10,14 @@ from lidistill.errors import InputError
 from lidistill.sensing.files.cloud import PointFile, rings
 
 COLUMNS = (4, 5)
+PROBE = 4096
+"""Values looked at to tell float64 from float32."""
 
 
 def read(path: Path, columns: int | None = None) -> PointFile:
     """Read ``columns`` (4 or 5) values per row; None tells them apart by the file size and by the ring column.
 
-    Raises ``InputError`` when the size is no multiple of a row, or when the fifth column is no ring number.
+    Raises ``InputError`` when the size is no multiple of a row, the values are float64, or the fifth column is no ring.
     """
     size = path.stat().st_size
     if columns is None:
@@ -28,6 +30,8 @@ def read(path: Path, columns: int | None = None) -> PointFile:
         raise InputError(
             f"{path}: {size} bytes, expected a multiple of {4 * columns} (rows of {columns} float32); {hint}"
         )
+    if _doubles(path):
+        raise InputError(f"{path}: the values are float64, expected rows of float32; write the scan as float32")
     rows = np.fromfile(path, "<f4").reshape(-1, columns)
     ring = rings(rows[:, 4], path) if columns == 5 else None
     return PointFile(np.ascontiguousarray(rows[:, :3]), rows[:, 3].copy(), ring)
@@ -39,6 +43,13 @@ def write(path: Path, cloud: PointFile) -> None:
         raise InputError(f"{path}: .bin needs an intensity column; write .pcd, .ply or .npz instead")
     columns = [cloud.points, cloud.intensity] if cloud.ring is None else [cloud.points, cloud.intensity, cloud.ring]
     path.write_bytes(np.column_stack(columns).astype("<f4").tobytes())
+
+
+def _doubles(path: Path) -> bool:
+    """Whether the values are float64: two float32 read as one are hardly ever between 0.1 mm and 1 km."""
+    values = np.abs(np.fromfile(path, "<f8", PROBE))
+    values = values[values != 0]
+    return len(values) >= 32 and bool(np.mean((values > 1e-4) & (values < 1e3)) > 0.9)
 
 
 def _guess(path: Path, size: int) -> int:
