@@ -11,7 +11,8 @@ import pytest
 
 from rigs import make_tiny_rig
 
-os.environ["LIDISTILL_CACHE"] = tempfile.mkdtemp(prefix="lidistill-cache-")  # none beside the data, none at home
+CACHE = tempfile.TemporaryDirectory(prefix="lidistill-cache-")
+os.environ["LIDISTILL_CACHE"] = CACHE.name  # no index beside the data, none at home
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LIDISTILL_SHARED", ROOT.parent / "shared"))
 
