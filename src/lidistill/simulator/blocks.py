@@ -73,8 +73,8 @@ def _side_rows(plan: Plan, block: tuple[float, float, float, float], side: int) 
 def _building(plan: Plan, s: float, d: float, length: float, depth: float, turn: float) -> None:
     usual, other = (buildings.high_rise, buildings.house) if plan.grid else (buildings.house, buildings.high_rise)
     make = other if plan.rng.random() < 0.06 else usual
-    heading = float(plan.street.heading(s)) + turn
-    plan.parts.append(make(plan.surfaces, plan.rng, plan.street.world(s, d, CURB), heading, length, depth))
+    heading = plan.street.heading(s) + turn
+    plan.parts.append(make(plan.surfaces, plan.rng, plan.street.point(s, d, CURB), heading, length, depth))
 
 
 def _edge(plan: Plan, s0: float, s1: float, side: int, front: float) -> None:

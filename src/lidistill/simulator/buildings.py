@@ -59,15 +59,18 @@ def _walls(
     blind: tuple[int, ...] = (),
 ) -> None:
     """Four walls over a rectangle (4, 2) in the world; walls listed in ``blind`` have no windows."""
+    rows, rim = [], np.empty((4, 4, 3))
     for k in range(4):
         a, b = corners[k], corners[(k + 1) % 4]
         length = float(np.linalg.norm(b - a))
-        row = np.concatenate([[length, height], np.asarray(shape, float)])
+        row = np.array([length, height, *shape])
         if k in blind:
             row[2] = BLIND
-        number = surfaces.add([*a, base], (b - a) / length, row, colors)
-        body.add(quad((*a, base - 1.2), (*b, base - 1.2), (*b, base + height), (*a, base + height)), "plaster",
-                 texture=FACADE, surface=number)  # fmt: skip
+        rows.append(surfaces.add([*a, base], (b - a) / length, row, colors))
+        rim[k, [0, 3], :2], rim[k, 1:3, :2] = a, b
+    rim[:, :2, 2], rim[:, 2:, 2] = base - 1.2, base + height
+    for number, wall in zip(rows, rim, strict=True):
+        body.add(quad(*wall), "plaster", texture=FACADE, surface=number)
 
 
 def _place(outline: NDArray[np.float64], at: ArrayLike, heading: float) -> NDArray[np.float64]:
@@ -119,12 +122,14 @@ def _balconies(
     rails = [((-side, edge), (side, edge)), ((-side, edge), (-side, 0.0)), ((side, edge), (side, 0.0))]
     for (x0, y0), (x1, y1) in rails:
         unit.add(quad((x0, y0, 0), (x1, y1, 0), (x1, y1, 1.0), (x0, y0, 1.0)), "metal", color)
-    balcony = unit.mesh()
     every = int(rng.integers(2, 4))
+    heights = [z + ground_floor + i * floor + 0.1 for i in range(min(int((height - ground_floor) / floor), 8))]
+    spots = []
     for k in range(every // 2, columns, every):
         spot = _place(np.array([[(k + 0.5) * cell - length / 2, 0]]), (x, y), heading)[0]
-        for level in range(min(int((height - ground_floor) / floor), 8)):
-            body.include(balcony.placed((*spot, z + ground_floor + level * floor + 0.1), heading))
+        spots += [(*spot, up) for up in heights]
+    if spots:
+        body.include(unit.mesh().placed((0, 0, 0), heading).repeated(spots))
 
 
 def house(
@@ -162,11 +167,11 @@ def house(
     spot = _place(np.array([[rng.uniform(-0.35, 0.35) * length, depth * 0.6]]), (x, y), heading)[0]
     body.add(box((0.7, 0.9, 2.0), (*spot, t - 0.1)), "brick", (0.3, 0.14, 0.1), label="roof")
     if rng.random() < 0.5:  # dormers
-        dormer = _dormer(depth, wall, tile)
         n = max(int(length / 4.5), 1)
-        for k in range(n):
-            spot = _place(np.array([[((k + 0.5) / n - 0.5) * length, depth * 0.22]]), (x, y), heading)[0]
-            body.include(dormer.placed((*spot, z + height + rise * 0.30), heading))
+        across = [((k + 0.5) / n - 0.5) * length for k in range(n)]
+        spots = [_place(np.array([[side, depth * 0.22]]), (x, y), heading)[0] for side in across]
+        spots = [(*spot, z + height + rise * 0.30) for spot in spots]
+        body.include(_dormer(depth, wall, tile).placed((0, 0, 0), heading).repeated(spots))
     return body.mesh()
 
 

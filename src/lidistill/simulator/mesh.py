@@ -55,6 +55,16 @@ class Mesh:
             color = color * paint[self.slot]
         return Mesh(vertices, self.faces, self.label, self.material, color, self.texture, self.surface, self.slot)
 
+    def repeated(self, positions: ArrayLike) -> Mesh:
+        """As often as there are ``positions`` (K, 3), moved to each of them."""
+        moves = np.asarray(positions, np.float32)
+        shift = np.arange(len(moves), dtype=np.int32) * len(self.vertices)
+        columns = {field.name: getattr(self, field.name) for field in fields(Mesh)}
+        columns = {name: np.tile(rows, (len(moves), *[1] * (rows.ndim - 1))) for name, rows in columns.items()}
+        columns["vertices"] = (self.vertices + moves[:, None]).reshape(-1, 3)
+        columns["faces"] = (self.faces + shift[:, None, None]).reshape(-1, 3)
+        return Mesh(**columns)
+
 
 def join(parts: Sequence[Mesh]) -> Mesh:
     """All triangles of ``parts``, in their order."""

@@ -41,9 +41,9 @@ class Actor:
         s, d = self.place(t)
         if abs(s - viewer) > IN_SIGHT:
             return None
-        heading = float(street.heading(s)) + (np.pi / 2 if self.across else 0.0) + (np.pi if self.speed < 0 else 0.0)
+        heading = street.heading(s) + (np.pi / 2 if self.across else 0.0) + (np.pi if self.speed < 0 else 0.0)
         mesh = self.mesh if abs(s - viewer) < IN_DETAIL else self.plain
-        return mesh.placed(street.world(s, d, self.up), heading)
+        return mesh.placed(street.point(s, d, self.up), heading)
 
 
 class Plan:
@@ -73,8 +73,8 @@ class Plan:
         palette: ArrayLike | None = None,
     ) -> None:
         """Place a template at (s, d), ``up`` over the road, turned by ``turn`` from the street's direction."""
-        heading = float(self.street.heading(s)) + turn
-        self.parts.append(mesh.placed(self.street.world(s, d, up), heading, scale, palette))
+        heading = self.street.heading(s) + turn
+        self.parts.append(mesh.placed(self.street.point(s, d, up), heading, scale, palette))
 
     def paint(self) -> NDArray[np.float64]:
         """Colours (2, 3) of a vehicle: paint and body."""
@@ -85,8 +85,9 @@ class Plan:
     def reserve(self, side: int, s0: float, s1: float, margin: float = 9.0) -> bool:
         """Take the curb from s0 to s1 unless it is taken or meets a side street."""
         d = side * self.street.half
-        clear = all(self.street.free(s, d, margin) for s in np.arange(s0, s1 + 2, 2.0))
-        if not clear or any(a < s1 and s0 < b for a, b in self.taken[side]):
+        if not self.street.free(np.arange(s0, s1 + 2, 2.0), d, margin) or any(
+            a < s1 and s0 < b for a, b in self.taken[side]
+        ):
             return False
         self.taken[side].append((s0, s1))
         return True
@@ -145,8 +146,8 @@ class Plan:
 
     def sign(self, shape: int, s: float, d: float, turn: float) -> None:
         """A road sign that faces drivers who come along +s, before ``turn``."""
-        position = self.street.world(s, d, CURB)
-        heading = float(self.street.heading(s)) + turn
+        position = self.street.point(s, d, CURB)
+        heading = self.street.heading(s) + turn
         mesh = furniture.sign(shape).placed(position, heading)
         row = np.zeros(12)
         row[0] = shape

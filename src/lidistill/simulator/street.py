@@ -7,6 +7,7 @@ Street coordinates are ``(s, d)``: s metres along the street, d metres to its le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,13 +61,20 @@ class Street:
             total = total + amplitude * np.sin(number * s + phase)
         return total
 
-    def heading(self, s: ArrayLike) -> Array:
+    def heading(self, s: float) -> float:
         """Direction of the street at s, radians from +x."""
-        s = np.asarray(s, float)
-        slope = np.zeros_like(s)
-        for amplitude, number, phase in self.waves:
-            slope = slope + amplitude * number * np.cos(number * s + phase)
-        return np.asarray(np.arctan(slope))
+        slope = 0.0
+        for amplitude, number, phase in self._waves:
+            slope += amplitude * number * np.cos(number * s + phase)
+        return float(np.arctan(slope))
+
+    @cached_property
+    def _waves(self) -> list[list[float]]:
+        return self.waves.tolist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def _hills(self) -> list[list[float]]:
+        return self.hills.tolist()  # type: ignore[no-any-return]
 
     def hill(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Height of the road at (x, y)."""
@@ -75,6 +83,17 @@ class Street:
         for amplitude, a, b, phase in self.hills:
             total = total + amplitude * np.sin(x.dtype.type(a) * x + x.dtype.type(b) * y + x.dtype.type(phase))
         return total
+
+    def point(self, s: float, d: float, up: float = 0.0) -> Array:
+        """(3,) world coordinates of one place: ``world`` without the cost of arrays."""
+        y = 0.0
+        for amplitude, number, phase in self._waves:
+            y += amplitude * np.sin(number * s + phase)
+        y += d
+        z = 0.0
+        for amplitude, a, b, phase in self._hills:
+            z += amplitude * np.sin(a * s + b * y + phase)
+        return np.array([s, y, z + up])
 
     def world(self, s: ArrayLike, d: ArrayLike, up: ArrayLike = 0.0) -> Array:
         """(..., 3) world coordinates of street coordinates."""
@@ -103,10 +122,11 @@ class Street:
         column = np.clip(s.astype(np.int32) - int(self.length[0]), 0, self.plots.shape[1] - 1)
         return self.plots[(d > 0).astype(np.int32), column]
 
-    def free(self, s: float, d: float, margin: float) -> bool:
-        """Whether (s, d) keeps ``margin`` from every side street."""
-        gap, _ = self.crossing_gap(np.array([s]), np.array([d]))
-        return bool(gap[0] > margin)
+    def free(self, s: ArrayLike, d: float, margin: float) -> bool:
+        """Whether (s, d), for every s, keeps ``margin`` from every side street."""
+        places = np.atleast_1d(np.asarray(s, float))
+        gap, _ = self.crossing_gap(places, np.full(len(places), d))
+        return bool((gap > margin).all())
 
     def blocks(self) -> list[tuple[float, float, float, float]]:
         """Stretches between side streets as (s0, skew0, s1, skew1): edges at d = 0 and how they lean."""

@@ -49,8 +49,8 @@ class World:
         """(4, 4) vehicle -> world at ``t``: x forward, y left, z up, origin on the road under the rear axle."""
         street, (lane, speed) = self.city.street, self.city.ego
         s = speed * t
-        return pose(street.world(s, lane), street.world(s + 1.4, lane) - street.world(s - 1.4, lane),
-                    street.world(s, lane + 0.8) - street.world(s, lane - 0.8))  # fmt: skip
+        return pose(street.point(s, lane), street.point(s + 1.4, lane) - street.point(s - 1.4, lane),
+                    street.point(s, lane + 0.8) - street.point(s, lane - 0.8))  # fmt: skip
 
 
 def pose(origin: NDArray[np.float64], ahead: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
