@@ -99,6 +99,22 @@ def test_statistics_can_be_pasted_into_rig_yaml(rig: Path, capsys: pytest.Captur
     assert record["intensity"][0] == pytest.approx(20.5, abs=1)
 
 
+def test_kitti_calibration_is_imported_and_then_examined(
+    tiny_rig: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tiny_rig(tmp_path / "rig", frames=4, height=144, width=288)
+    record = yaml.safe_load((root / "rig.yaml").read_text())
+    camera = record.pop("cameras")["front"]
+    (root / "rig.yaml").write_text(yaml.safe_dump(record))
+    rows = {"P2": np.column_stack([camera["intrinsics"], np.zeros(3)]), "Tr": np.array(camera["from_lidar"])[:3]}
+    calib = tmp_path / "calib.txt"
+    calib.write_text("".join(f"{key}: {' '.join(map(str, row.ravel()))}\n" for key, row in rows.items()))
+    assert main(["doctor", str(root), "--calib", str(calib), "--no-page"]) == 0
+    assert "front: sees" in capsys.readouterr().out
+    written = yaml.safe_load((root / "rig.yaml").read_text())["cameras"]["front"]
+    assert np.allclose(written["from_lidar"], camera["from_lidar"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

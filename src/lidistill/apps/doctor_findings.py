@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from lidistill.apps.doctor_frames import FrameFigures
-from lidistill.sensing.examine.ground import Ground, unit
+from lidistill.sensing.examine.ground import UNITS, Ground, unit
 from lidistill.sensing.examine.scan import ScanFigures
 from lidistill.sensing.examine.verdict import CameraTest
 from lidistill.sensing.frame import Sensor
@@ -61,7 +61,7 @@ def _files(frames: Sequence[FrameFigures]) -> Iterator[Finding]:
         return
     wrong_size = [f for frame in bad for f in frame.faults if "the calibration says" in f]
     if len(wrong_size) >= max(1, sum(len(frame.faults) for frame in bad) // 2):
-        yield Finding("picture-size", wrong_size[0], "", "fault")
+        yield Finding("picture-size", wrong_size[0], "correct height, width and intrinsics of this camera")
     yield Finding(
         "bad-files",
         f"{len(bad)} of {len(frames)} frames have files that cannot be used; the first: {bad[0].faults[0]}",
@@ -95,8 +95,7 @@ def _ground(scans: Sequence[ScanFigures]) -> Iterator[Finding]:
 def scale(scans: Sequence[Ground | None]) -> float:
     """Factor that makes metres of the scans' lengths, judged by the height above the ground."""
     heights = [ground.height for ground in scans if ground is not None and ground.level]
-    factors = {"millimetres": 0.001, "centimetres": 0.01, "feet": 0.3048}
-    return factors.get(unit(float(np.median(heights))) or "", 1.0) if heights else 1.0
+    return UNITS.get(unit(float(np.median(heights))) or "", 1.0) if heights else 1.0
 
 
 def _intensity(scans: Sequence[ScanFigures], sensor: Sensor) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ AGREES = 4.0
 """Standard errors above chance from which on scans and pictures surely agree."""
 NAMED = 4.5
 """The same for a mistake to be named: dozens are tried."""
+EXCHANGED = 3.0
+"""The same for two cameras to be called exchanged, and for how much better that must be: pairs are fewer."""
 CLEARER = 1.5
 """A mistake must explain the pictures this many times as well as the calibration as given."""
 AS_GOOD = 0.9
@@ -31,7 +33,7 @@ TURN, SHIFT = 0.6, 0.2
 GAIN = 2.5
 """Standard errors by which a correction must improve the agreement."""
 PICTURES = 3
-"""Of one camera, below which no small correction is told from chance."""
+"""Of one camera, below which neither a small correction nor plain disagreement is told from chance."""
 MOST = 4000
 """Edges of one direction per scan; more only cost time."""
 BESIDE = 0.15
@@ -125,7 +127,8 @@ def _exchanged(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> dict
             continue
         best = [max(way, key=lambda row: row[1].z) for way in ways]
         pooled = joined([a for _, a in best])
-        if pooled.z > max(NAMED, CLEARER * joined([now[one], now[other]]).z):
+        before = joined([now[one], now[other]]).z
+        if pooled.z > max(EXCHANGED, CLEARER * before, before + EXCHANGED):
             pairs.append((pooled.z, dict(zip((one, other), best, strict=True))))
     found: dict[str, tuple[Hypothesis, Agreement]] = {}
     for _, pair in sorted(pairs, key=lambda row: -row[0]):
@@ -158,7 +161,7 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
         return CameraTest(name, "wrong", _words(better), now, len(looks), *found)
     if now.z > AGREES:
         return CameraTest(name, "good", "edges of scans and pictures agree", now, len(looks), search=turn)
-    if now.ratio + 2 * now.error < HOPELESS and now.edges >= FEWEST:
+    if now.ratio + 2 * now.error < HOPELESS and now.edges >= FEWEST and len(looks) >= PICTURES:
         says = "edges of scans and pictures do not agree, and no usual mistake explains it"
         fix = "look at the overlay; check that pictures and scans belong together, then calibrate again"
         return CameraTest(name, "wrong", says, now, len(looks), "no-agreement", fix, search=turn)
