@@ -70,17 +70,17 @@ def sweep(
     rows = np.flatnonzero((hits.face >= 0) & (hits.distance > NEAREST) & (hits.distance < lidar.max_range))
     face, distance, ray = hits.face[rows], hits.distance[rows], take(directions, rows)
     place = take(origin, rows) + ray * distance[:, None]
-    look = moment.look(face, place)
+    seen = moment.classes(face, place)
     cosine = np.abs(np.einsum("ij,ij->i", take(moment.normals, face), ray))
-    strength = _strength(look.material, cosine, weather)
+    strength = _strength(seen.material, cosine, weather)
     haze = np.exp(np.float32(-2 * weather.haze) * distance)
-    kept = _returns(lidar, look.material, strength * haze, distance, rng)
-    rows, distance, ray, place = rows[kept], distance[kept], ray[kept], place[kept]
+    kept = _returns(lidar, seen.material, strength * haze, distance, rng)
+    rows, distance, ray, place = rows[kept], distance[kept], take(ray, kept), take(place, kept)
     place = place + ray * rng.normal(0, lidar.noise, (len(rows), 1)).astype(np.float32)
     back = np.linalg.inv(vehicle @ lidar.to_vehicle())
     points = (place @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
-    intensity = _intensity(lidar, look.material[kept], strength[kept], distance, rng)
-    return Sweep(points, intensity, ring[rows], look.label[kept], time[rows])
+    intensity = _intensity(lidar, seen.material[kept], strength[kept], distance, rng)
+    return Sweep(points, intensity, ring[rows], seen.label[kept], time[rows])
 
 
 def _turned(vectors: F32, angle: F32) -> F32:

@@ -5,8 +5,10 @@ Windows, road markings, verges and parking bays are drawn here and not as geomet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from lidistill.simulator.materials import MATERIAL, raw_id
 from lidistill.simulator.street import GRASS, SOIL, Street
 
 F32 = NDArray[np.float32]
+Column = Callable[[str], NDArray[Any]]
+"""A column of all triangles of a city by its name in ``Mesh``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +33,17 @@ class SurfaceTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """Per hit: raw class (N,) uint8, material (N,) uint8, linear colour (N, 3) float32, own light (N,) float32."""
+class Classes:
+    """What the lidar asks, per hit: raw class (N,) uint8, material (N,) uint8."""
 
     label: NDArray[np.uint8]
     material: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Look(Classes):
+    """What the camera asks in addition: linear colour (N, 3) float32, own light (N,) float32."""
+
     color: F32
     glow: F32
 
@@ -67,10 +77,26 @@ def _hash(a: NDArray[np.integer], b: NDArray[np.integer], c: NDArray[np.integer]
     return np.asarray((x ^ (x >> np.uint32(16))) & np.uint32(0xFFFF), np.float32) / np.float32(65536)
 
 
-def look(faces: mesh.Mesh, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32) -> Look:
-    """What N hits look like: ``face`` (N,) rows of ``faces``, ``points`` (N, 3) float32 where they hit."""
-    out = Look(faces.label[face], faces.material[face], take(faces.color, face), np.zeros(len(face), np.float32))
-    texture = faces.texture[face]
+def classes(column: Column, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32) -> Classes:
+    """Classes and materials of N hits: ``face`` (N,) triangles, ``points`` (N, 3) float32 where they hit."""
+    out = Classes(column("label")[face], column("material")[face])
+    _texture(out, column, street, table, face, points)
+    return out
+
+
+def look(column: Column, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32) -> Look:
+    """What N hits look like: ``face`` (N,) triangles, ``points`` (N, 3) float32 where they hit."""
+    glow = np.zeros(len(face), np.float32)
+    out = Look(column("label")[face], column("material")[face], take(column("color"), face), glow)
+    _texture(out, column, street, table, face, points)
+    return out
+
+
+def _texture(
+    out: Classes, column: Column, street: Street, table: SurfaceTable, face: NDArray[np.integer], points: F32
+) -> None:
+    """Every texture sets classes and materials and, in a ``Look``, paints."""
+    texture, surface = column("texture")[face], column("surface")
     present = np.flatnonzero(np.bincount(texture, minlength=8))
     for kind in present:
         rows = np.flatnonzero(texture == kind)
@@ -79,24 +105,20 @@ def look(faces: mesh.Mesh, street: Street, table: SurfaceTable, face: NDArray[np
             _road(out, rows, street, hit)
         elif kind == mesh.BLOCK:
             _block(out, rows, street, hit)
-        elif kind == mesh.ISLAND:
-            _paint(out, rows, *_paving(hit, 0.4, (0.36, 0.34, 0.32)))
         elif kind == mesh.FACADE:
-            _facade(out, rows, table, faces.surface[face[rows]], hit)
-        elif kind == mesh.SIGN:
-            _sign(out, rows, table, faces.surface[face[rows]], hit)
-        elif kind == mesh.BRICK:
-            _brick(out, rows, table, faces.surface[face[rows]], hit)
-        elif kind == mesh.TILES:
-            _tiles(out, rows, table, faces.surface[face[rows]], hit)
-    return out
+            _facade(out, rows, table, surface[face[rows]], hit)
+        elif isinstance(out, Look):
+            if kind == mesh.ISLAND:
+                out.color[rows] = _paving(hit, 0.4, (0.36, 0.34, 0.32))
+            elif kind == mesh.SIGN:
+                _sign(out, rows, table, surface[face[rows]], hit)
+            elif kind == mesh.BRICK:
+                _brick(out, rows, table, surface[face[rows]], hit)
+            elif kind == mesh.TILES:
+                _tiles(out, rows, table, surface[face[rows]], hit)
 
 
-def _paint(out: Look, rows: NDArray[np.intp], color: F32) -> None:
-    out.color[rows] = color
-
-
-def _set(out: Look, rows: NDArray[np.intp], label: str, material: str) -> None:
+def _set(out: Classes, rows: NDArray[np.intp], label: str, material: str) -> None:
     out.label[rows] = raw_id(label)
     out.material[rows] = MATERIAL[material]
 
@@ -106,13 +128,13 @@ def _street_coordinates(street: Street, hit: F32) -> tuple[F32, F32]:
     return s, hit[:, 1] - street.bend(s).astype(np.float32)
 
 
-def _paving(hit: F32, size: float, color: tuple[float, float, float]) -> tuple[F32]:
+def _paving(hit: F32, size: float, color: tuple[float, float, float]) -> F32:
     u, v = hit[:, 0] / np.float32(size), hit[:, 1] / np.float32(size)
     iu, iv = np.floor(u), np.floor(v)
     joint = (u - iu < 0.05) | (v - iv < 0.05)
     tone = 0.88 + 0.18 * _hash(iu.astype(np.int32), iv.astype(np.int32)) + 0.05 * noise(hit[:, 0], hit[:, 1], 6)
     tone = np.where(joint, tone * np.float32(0.72), tone)
-    return (tone[:, None] * np.array(color, np.float32),)
+    return np.asarray(tone[:, None] * np.array(color, np.float32))
 
 
 def _lawn(hit: F32) -> F32:
@@ -123,43 +145,26 @@ def _lawn(hit: F32) -> F32:
     return np.asarray(tone * (green * (1 - dry) + straw * dry), np.float32)
 
 
-def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
+def _road(out: Classes, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
     s, d = _street_coordinates(street, hit)
     gap, nearest = street.crossing_gap(s, d)
     width = np.abs(d)
     across = width - np.float32(street.half)
     wear = noise(hit[:, 0], hit[:, 1], 14)
-    patch = noise(hit[:, 0] * 0.25, hit[:, 1], 1.1) > 1.3
-    tone = 0.115 + 0.018 * wear + 0.010 * noise(hit[:, 0], hit[:, 1], 0.9)
-    tone[patch] *= np.float32(0.7)
-    color = np.clip(tone, 0.03, 0.5)[:, None] * np.array((1.0, 0.98, 0.97), np.float32)
-    if street.cobbled:
-        u, v = hit[:, 0] * 7, hit[:, 1] * 9
-        iv = np.floor(v)
-        u += np.float32(0.5) * (iv % 2)
-        iu = np.floor(u)
-        stone = 0.16 + 0.09 * _hash(iu.astype(np.int32), iv.astype(np.int32)) + 0.012 * wear
-        stone = np.where((u - iu < 0.14) | (v - iv < 0.14), np.float32(0.09), stone)
-        color = stone[:, None] * np.array((1.0, 0.95, 0.88), np.float32)
     main = (across < 0) & (gap > 0)
-    if street.parking > 0:
-        bay = main & (across > -street.parking) & (gap > 8)
-        b = rows[bay]
-        _set(out, b, "parking", "concrete")
-        color[bay] = _paving(hit[bay], 0.3, (0.24, 0.22, 0.20))[0]
-        line = bay & ((np.mod(s, 6.2) < 0.12) | (across < -street.parking + 0.14))
-        color[line] = (0.62, 0.61, 0.58)
-        _set(out, rows[line], "parking", "marking")
+    bay = main & (across > -street.parking) & (gap > 8) & (street.parking > 0)
+    bay_line = bay & ((np.mod(s, 6.2) < 0.12) | (across < -street.parking + 0.14))
+    _set(out, rows[bay], "parking", "concrete")
+    _set(out, rows[bay_line], "parking", "marking")
     scuff = wear < 1.1  # worn paint shows the road through
     zebra = (main & (gap > 1.2) & (gap < 4.2)) | ((gap < 0) & (across > 1.2) & (across < 4.2))
     stripes = np.where(gap > 0, np.mod(d, 1.1) < 0.55, np.mod(s, 1.1) < 0.55)
     _set(out, rows[zebra], "crosswalk", "asphalt")
     painted = zebra & stripes & scuff
     out.material[rows[painted]] = MATERIAL["marking"]
-    color[painted] = (0.68, 0.68, 0.66)
+    line = np.zeros(len(rows), bool)
     if street.marked:
         lanes = street.median / 2 + street.lane * np.arange(0 if street.median == 0 else 1, street.lanes + 1)
-        line = np.zeros(len(rows), bool)
         for k, offset in enumerate(lanes):
             near = np.abs(width - np.float32(offset)) < 0.075
             solid = k == len(lanes) - 1 or (k == 0 and street.lanes > 1)
@@ -174,30 +179,53 @@ def _road(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
         line[side[np.abs(gap[side] + street.crossings[nearest[side], 1].astype(np.float32)) < 0.07]] = True
         line &= scuff
         _set(out, rows[line], "road-marking", "marking")
+    if isinstance(out, Look):
+        color = _cobbles(hit, wear) if street.cobbled else _asphalt(hit, wear)
+        color[bay] = _paving(hit[bay], 0.3, (0.24, 0.22, 0.20))
+        color[bay_line] = (0.62, 0.61, 0.58)
+        color[painted] = (0.68, 0.68, 0.66)
         color[line] = (0.66, 0.66, 0.63)
-    out.color[rows] = color
+        out.color[rows] = color
 
 
-def _block(out: Look, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
+def _asphalt(hit: F32, wear: F32) -> F32:
+    patch = noise(hit[:, 0] * 0.25, hit[:, 1], 1.1) > 1.3
+    tone = 0.115 + 0.018 * wear + 0.010 * noise(hit[:, 0], hit[:, 1], 0.9)
+    tone[patch] *= np.float32(0.7)
+    return np.asarray(np.clip(tone, 0.03, 0.5)[:, None] * np.array((1.0, 0.98, 0.97), np.float32))
+
+
+def _cobbles(hit: F32, wear: F32) -> F32:
+    u, v = hit[:, 0] * 7, hit[:, 1] * 9
+    iv = np.floor(v)
+    u += np.float32(0.5) * (iv % 2)
+    iu = np.floor(u)
+    stone = 0.16 + 0.09 * _hash(iu.astype(np.int32), iv.astype(np.int32)) + 0.012 * wear
+    stone = np.where((u - iu < 0.14) | (v - iv < 0.14), np.float32(0.09), stone)
+    return np.asarray(stone[:, None] * np.array((1.0, 0.95, 0.88), np.float32))
+
+
+def _block(out: Classes, rows: NDArray[np.intp], street: Street, hit: F32) -> None:
     s, d = _street_coordinates(street, hit)
     gap, _ = street.crossing_gap(s, d)
     a, b, r = np.abs(d) - np.float32(street.half), gap, np.float32(street.corner)
     edge = np.where((a < r) & (b < r), r - np.hypot(r - a, r - b), np.minimum(a, b))
     kind = street.plot(s, d)
     walk = edge < street.sidewalk
-    color = _paving(hit, 0.5, (0.40, 0.385, 0.365))[0]
     stone = edge < 0.2
-    color[stone] = (0.33, 0.32, 0.31)
-    _set(out, rows[stone], "curb", "stone")
     verge = (a > 0.2) & (a < 0.2 + street.verge) & (b > 9) & (np.mod(s, 24) > 3)
     lawn = (~walk & (kind == GRASS)) | verge
-    color[lawn] = _lawn(hit[lawn])
-    _set(out, rows[lawn], "grass", "grass")
     soil = ~walk & (kind == SOIL)
-    grain = noise(hit[soil, 0], hit[soil, 1], 11)
-    color[soil] = (0.17 + 0.035 * grain)[:, None] * np.array((1.25, 0.95, 0.7), np.float32)
+    _set(out, rows[stone], "curb", "stone")
+    _set(out, rows[lawn], "grass", "grass")
     _set(out, rows[soil], "soil", "soil")
-    out.color[rows] = color
+    if isinstance(out, Look):
+        color = _paving(hit, 0.5, (0.40, 0.385, 0.365))
+        color[stone] = (0.33, 0.32, 0.31)
+        color[lawn] = _lawn(hit[lawn])
+        grain = noise(hit[soil, 0], hit[soil, 1], 11)
+        color[soil] = (0.17 + 0.035 * grain)[:, None] * np.array((1.25, 0.95, 0.7), np.float32)
+        out.color[rows] = color
 
 
 def _wall_coordinates(table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> tuple[F32, F32]:
@@ -206,12 +234,11 @@ def _wall_coordinates(table: SurfaceTable, surface: NDArray[np.integer], hit: F3
     return offset[:, 0] * axis[:, 0] + offset[:, 1] * axis[:, 1], offset[:, 2]
 
 
-def _facade(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> None:
+def _facade(out: Classes, rows: NDArray[np.intp], table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> None:
     u, v = _wall_coordinates(table, surface, hit)
     (length, height, style, floor, base, pitch, share, sill, lintel, shop, shutters, chance) = take(
         table.shape, surface
     ).T
-    palette = take(table.colors, surface)
     columns = np.maximum(np.round(length / pitch), 1)
     cell = length / columns
     column = np.floor(u / cell)
@@ -235,7 +262,11 @@ def _facade(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDA
     sash = window & ((inside < 0.06) | bars | (~single & ((0.5 - fu) * cell < 0.05)))
     door = (style != buildings.BLIND) & ground & (column == np.floor(chance * columns)) & (fu * cell < 0.62) & (v < 2.3)
     glass = window & ~sash & ~door
+    _set(out, rows[glass], "window", "glass")
+    if not isinstance(out, Look):
+        return
 
+    palette = take(table.colors, surface)
     dirt = 1 + 0.05 * noise(u, v, 9) + 0.05 * noise(u, v * 0.3, 1.5) - 0.18 * np.exp(-np.maximum(v, 0) * 1.5)
     bricks = np.flatnonzero((chance > 0.62) & ~curtain)
     row = np.floor(v[bricks] * 9)
@@ -274,7 +305,6 @@ def _facade(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDA
     out.color[rows] = color
     lit = np.mod(pane * 29, 1) < np.where(ground[glass], np.float32(0.8), np.float32(0.35))
     out.glow[rows[glass]] = np.where(lit, 0.5 + pane, np.float32(0))
-    _set(out, rows[glass], "window", "glass")
 
 
 def _sign(out: Look, rows: NDArray[np.intp], table: SurfaceTable, surface: NDArray[np.integer], hit: F32) -> None:

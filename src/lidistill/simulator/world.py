@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from lidistill.simulator.city import City
 from lidistill.simulator.mesh import Mesh, join
 from lidistill.simulator.rays import triangle_scene
-from lidistill.simulator.textures import F32, Look, look
+from lidistill.simulator.textures import F32, Classes, Look, classes, look, take
 
 
 def _normals(mesh: Mesh) -> F32:
-    corners = mesh.vertices[mesh.faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    a, b, c = (take(mesh.vertices, mesh.faces[:, k]) for k in range(3))
+    (x, y, z), (u, v, w) = (b - a).T, (c - a).T
+    normal = np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     return np.asarray(normal / np.maximum(length, np.float32(1e-12)))
 
@@ -75,11 +77,13 @@ class Moment:
         self.moving: Mesh = join([mesh for mesh in placed if mesh is not None])
         self._rays = triangle_scene(self.moving.vertices, self.moving.faces)
         self._moving_normals = _normals(self.moving)
+        self._columns: dict[str, NDArray[Any]] = {}
 
-    @cached_property
-    def mesh(self) -> Mesh:
-        """All triangles; the rows are the ``face`` of ``cast``."""
-        return join([self.world.city.static, self.moving])
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of all triangles, by its name in ``Mesh``; the rows are the ``face`` of ``cast``."""
+        if name not in self._columns:
+            self._columns[name] = np.concatenate([getattr(self.world.city.static, name), getattr(self.moving, name)])
+        return self._columns[name]
 
     @cached_property
     def normals(self) -> F32:
@@ -105,7 +109,12 @@ class Moment:
         blocked[open_] = self._rays.run(origins[open_], directions[open_], query="OCCLUDED") == 0
         return blocked
 
+    def classes(self, face: NDArray[np.int64], points: F32) -> Classes:
+        """Classes and materials where rays hit: ``points`` (N, 3) in the world frame."""
+        city = self.world.city
+        return classes(self.column, city.street, city.surfaces, face, points)
+
     def look(self, face: NDArray[np.int64], points: F32) -> Look:
         """Classes, materials and colours where rays hit: ``points`` (N, 3) in the world frame."""
         city = self.world.city
-        return look(self.mesh, city.street, city.surfaces, face, points)
+        return look(self.column, city.street, city.surfaces, face, points)
