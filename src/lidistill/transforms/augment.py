@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.transforms.order import distance_order
+
 Real = TypeVar("Real", bound=np.floating[Any])
 
 FLIP_PROBABILITY = 2 / 3
@@ -90,7 +92,4 @@ def nearest_rows(points: NDArray[np.floating[Any]], center: int, limit: int) -> 
     """
     x, y, z = (points - points[center]).T
     distance = x * x + y * y + z * z
-    rows = np.arange(len(points))
-    if limit < len(points):
-        rows = np.sort(np.argpartition(distance, limit - 1)[:limit])  # in row order: ties then keep it
-    return rows[np.argsort(distance[rows], kind="stable")]
+    return distance_order(distance)[:limit]

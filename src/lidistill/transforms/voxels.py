@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.errors import InputError
+from lidistill.transforms.order import stable_order
 
 LARGEST_EXTENT = 2**31
 """Voxels along one axis; a cloud that needs more holds a broken coordinate."""
@@ -26,12 +27,18 @@ def voxel_sample(
     """
     if len(points) == 0:
         return np.empty(0, np.int64)
-    columns = np.ascontiguousarray(points.T)
-    cells, extents = zip(*(_cells(column, size) for column in columns), strict=True)
-    if order is not None:
-        cells = tuple(column[order] for column in cells)
-    first = _first_of_each(cells, extents)
-    return first if order is None else np.asarray(order)[first].astype(np.int64, copy=False)
+    order = None if order is None else np.asarray(order).astype(np.int64, copy=False)
+    cells, extents = zip(*(_cells(column, size) for column in points.T), strict=True)
+    voxels = math.prod(extents)
+    if voxels >= 2**63:
+        return _of_sparse(cells, order)
+    key = np.zeros(len(points), np.min_scalar_type(voxels))
+    for column, extent in zip(cells, extents, strict=True):
+        key *= key.dtype.type(extent)
+        key += column.astype(key.dtype)
+    rows = stable_order(key, order)
+    key = key[rows]
+    return rows[np.concatenate(([True], key[1:] != key[:-1]))]
 
 
 def _cells(column: NDArray[np.floating[Any]], size: float) -> tuple[NDArray[np.int64], int]:
@@ -42,21 +49,14 @@ def _cells(column: NDArray[np.floating[Any]], size: float) -> tuple[NDArray[np.i
             f"points must have finite coordinates to be sampled in voxels of {size} m, found {low} to {high} along "
             "one axis; drop the broken points first"
         )
-    cells = np.floor((column - column.min()) / column.dtype.type(size)).astype(np.int64)
+    column = np.ascontiguousarray(column)
+    cells = ((column - column.min()) / column.dtype.type(size)).astype(np.int64)  # none is negative: rounded down
     return cells, int(cells.max()) + 1
 
 
-def _first_of_each(cells: tuple[NDArray[np.int64], ...], extents: tuple[int, ...]) -> NDArray[np.int64]:
-    """Positions of the first point of every voxel, ordered by voxel."""
-    x, y, z = cells
-    count = len(x)
-    position = np.arange(count)
-    if math.prod(extents) * count >= 2**63:
-        by_voxel = np.lexsort((position, z, y, x))
-        starts = np.any([np.diff(column[by_voxel]) != 0 for column in cells], axis=0)
-        return by_voxel[np.concatenate(([True], starts))]
-    # Voxel and position share one integer, so that a plain sort (several times faster than argsort or unique) does it.
-    keys = np.sort(((x * extents[1] + y) * extents[2] + z) * count + position)
-    voxel = keys // count
-    first = keys[np.concatenate(([True], voxel[1:] != voxel[:-1]))]
-    return first % count
+def _of_sparse(cells: tuple[NDArray[np.int64], ...], order: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The rows of a cloud so wide that its voxels cannot be numbered."""
+    rows = np.arange(len(cells[0])) if order is None else order
+    rows = rows[np.lexsort(tuple(column[rows] for column in reversed(cells)))]
+    starts = np.any([np.diff(column[rows]) != 0 for column in cells], axis=0)
+    return rows[np.concatenate(([True], starts))]
