@@ -1,6 +1,7 @@
 """Resizing as the published loaders do."""
 
 import numpy as np
+import pytest
 import torch
 
 from lidistill.teachers.families import IMAGENET
@@ -30,3 +31,12 @@ def test_prepare():
     small = prepare(image[:, ::-1], (4, 6))  # negative strides are no trouble
     assert small.shape == (3, 4, 6)
     assert small[0, :, 0].min() > 0.9
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_prepare_equals_dividing_and_transposing_first(antialias):
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    ready = prepare(image, (22, 45), antialias)
+    first = torch.from_numpy(image.transpose(2, 0, 1) / 255.0).float()
+    assert (ready - resize(first, (22, 45), antialias)).abs().max() < 1e-6
+    assert ready.is_contiguous()

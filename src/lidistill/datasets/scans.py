@@ -83,7 +83,8 @@ def read_image(path: str, height: int, width: int) -> NDArray[np.uint8]:
                 raise InputError(
                     f"{path}: the image has mode {image.mode}, expected 8 bits a channel; convert it first"
                 )
-            return np.array(image.convert("RGB"))
+            # converting copies, even from RGB to RGB
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _damaged(path, error) from None
 
