@@ -318,11 +318,10 @@ def recordings(real: Path, only: set[str]) -> Any:
 
 def render(rows: list[dict[str, Any]]) -> None:
     """Put the tables between the marks of the page."""
+    order = [f"city {sensor} {styles[which]}" for which in (0, 1) for sensor, styles in CITIES.items()]
+    rows = sorted(rows, key=lambda row: [*order, *REAL].index(row["name"]))
     with_faults = [row for row in rows if row["faults"]]
-    lines = [
-        "| fault | " + " | ".join(row["name"] for row in with_faults) + " |",
-        "|---" * (len(with_faults) + 1) + "|",
-    ]
+    lines = [_row("fault", [row["name"] for row in with_faults]), "|---" * (len(with_faults) + 1) + "|"]
     for key, fault in FAULTS.items():
         cells = [
             WORDS[row["faults"][key]["named"], row["faults"][key]["flagged"]] if key in row["faults"] else "-"
@@ -330,13 +329,13 @@ def render(rows: list[dict[str, Any]]) -> None:
         ]
         lines.append(_row(fault.title, cells))
     cells = [f"{sum(f['named'] for f in row['faults'].values())} of {len(row['faults'])}" for row in with_faults]
-    lines.append("| **named** | " + " | ".join(cells) + " |")
-    lines.append(
-        "| **as recorded** | " + " | ".join("healthy" if r["healthy"] else "flagged" for r in with_faults) + " |"
-    )
+    lines.append(_row("**named**", cells))
+    gross = [[result for key, result in row["faults"].items() if FAULTS[key].gross] for row in with_faults]
+    lines.append(_row("**gross flagged**", [f"{sum(r['flagged'] for r in found)} of {len(found)}" for found in gross]))
+    lines.append(_row("**no fault**", ["healthy" if row["healthy"] else "unhealthy" for row in with_faults]))
     others = [row for row in rows if not row["faults"]]
     if others:
-        told = ", ".join(f"{row['name']} ({'healthy' if row['healthy'] else 'flagged'})" for row in others)
+        told = ", ".join(f"{row['name']} ({'healthy' if row['healthy'] else 'unhealthy'})" for row in others)
         lines += ["", f"Also examined as recorded: {told}."]
     if PAGE.exists():
         text = PAGE.read_text(encoding="utf-8")
