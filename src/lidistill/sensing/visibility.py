@@ -37,6 +37,9 @@ IN_LINE = np.float32(0.1)
 LARGEST_GAP = np.float32(np.radians(6))
 """Beams farther apart than this are never joined."""
 
+PIECE = 2000
+"""Strips drawn at a time: their samples stay in the processor's cache."""
+
 
 def visible(points: NDArray[Any], from_lidar: NDArray[np.float64], rows: NDArray[np.int64]) -> Mask:
     """Whether the camera sees the points at ``rows`` (P,) of the whole scan ``points`` (N, 3): (P,) bool.
@@ -47,24 +50,25 @@ def visible(points: NDArray[Any], from_lidar: NDArray[np.float64], rows: NDArray
     scan = np.ascontiguousarray(points.T, np.float32)
     local = _move(scan, from_lidar)
     plane, distance = _flatten(local)
-    asked, depth = plane[:, rows], distance[rows]
+    asked, depth = plane.take(rows, 1), distance[rows]
     judged = (np.abs(asked) < WIDEST).all(0) & (depth > NEAREST)
     if not judged.any():
         return np.ones(len(rows), np.bool_)
-    low, high = asked[:, judged].min(1), asked[:, judged].max(1)
+    asked = asked.compress(judged, 1)
+    low, high = asked.min(1), asked.max(1)
     near = (distance > NEAREST) & ((scan * scan).sum(0) > NEAREST**2)
     for axis in (0, 1):
         near &= (plane[axis] > low[axis] - MARGIN) & (plane[axis] < high[axis] + MARGIN)
-    strips = _strips(_spherical(scan[:, near]))
+    strips = _strips(_spherical(scan.compress(near, 1)))
     cell = CELL * strips.width
     buffer = _Buffer(low, high, np.float32(cell / 2))
     buffer.draw(strips, from_lidar)
     buffer.close()
     ahead = np.zeros(len(rows), np.float32)
-    ahead[judged] = buffer.read(asked[:, judged])
+    ahead[judged] = buffer.read(asked)
     # How far the point and the surface part between the lidar's and the camera's picture, radians: what is drawn before
     # a point of the same slanted surface, because it shares its cell, parts from it by less than the cell.
-    across = np.linalg.norm(np.cross(local[:, rows], from_lidar[:3, 3], axisa=0), axis=1) / depth
+    across = np.linalg.norm(np.cross(local.take(rows, 1), from_lidar[:3, 3], axisa=0), axis=1) / depth
     parting = across * (ahead - 1 / depth)
     hidden: Mask = (parting > 0.8 * cell) & (ahead * (0.97 * depth - 0.15) > 1)
     return ~hidden
@@ -117,12 +121,12 @@ def _strips(spherical: F32) -> _Strips:
     width = _azimuth_step(spherical)
     column = np.floor(spherical[0] / np.float32(width)).astype(np.float64)
     order = np.argsort(column * 8 + spherical[1])
-    column, spherical = column[order], spherical[:, order]
+    column, spherical = column[order], spherical.take(order, 1)
     same = column[1:] == column[:-1]
     rise = np.where(same, np.maximum(np.diff(spherical[1]), np.float32(3e-4)), np.float32(np.inf))
     joined = _joined(rise, spherical[2])
     edge = np.flatnonzero(joined)
-    starts, ends = [spherical[:, edge]], [spherical[:, edge + 1]]
+    starts, ends = [spherical.take(edge, 1)], [spherical.take(edge + 1, 1)]
     typical = _spacing(rise)
     above, below = np.append(rise, np.inf), np.append(np.inf, rise)
     top, bottom = ~np.append(joined, False), ~np.append(False, joined)
@@ -130,9 +134,9 @@ def _strips(spherical: F32) -> _Strips:
         tip = np.flatnonzero(ending)
         # another return of the same beam does not end the surface
         limit = np.where(gap[tip] < 0.3 * typical[tip], np.inf, gap[tip])
-        end = spherical[:, tip]
+        end = spherical.take(tip, 1)
         end[1] += sign * np.minimum(typical[tip], limit) / 2
-        starts.append(spherical[:, tip])
+        starts.append(spherical.take(tip, 1))
         ends.append(end)
     return _Strips(np.concatenate(starts, 1), np.concatenate(ends, 1), width)
 
@@ -202,23 +206,29 @@ class _Buffer:
                 np.minimum(first[axis], last[axis]) - reach < self.low[axis] + self.cell * self.inverse.shape[axis]
             )
         kept = np.flatnonzero(inside)
-        length = np.abs(last[:, kept] - first[:, kept]).max(0)
+        length = np.abs(last.take(kept, 1) - first.take(kept, 1)).max(0)
         rows = np.clip(np.ceil(length * (1.1 / self.cell)), 1, 200).astype(np.float32)
         columns = np.clip(np.ceil(reach[kept] * (1.1 / self.cell)), 1, 50).astype(np.float32)
+        # what a surface says about its cell is said for the far side of it, lest it hides itself
+        change = np.abs(1 / near - 1 / far)[kept] * (self.cell / np.maximum(length, self.cell / 2))
+        start, along, aside = (array.take(kept, 1) for array in (start, end - start, aside))
+        for first_of_piece in range(0, len(kept), PIECE):
+            piece = slice(first_of_piece, first_of_piece + PIECE)
+            self._fill(start[:, piece], along[:, piece], aside[:, piece], rows[piece], columns[piece], change[piece])
+
+    def _fill(self, start: F32, along: F32, aside: F32, rows: F32, columns: F32, change: F32) -> None:
+        """Lay ``rows`` x ``columns`` samples over every strip (S): from ``start`` ``along`` it, to both sides ``aside``."""
         count = (rows * columns).astype(np.int64)
-        which = np.repeat(np.arange(len(kept)), count)
+        which = np.repeat(np.arange(len(count)), count)
         number = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)).astype(np.float32)
         across = columns[which]
         row = np.floor((number + np.float32(0.5)) / across)
         t = (row + np.float32(0.5)) / rows[which]
         s = (number - row * across + np.float32(0.5)) / across * 2 - 1
-        along = (end - start)[:, kept]
-        plane, distance = _flatten(start[:, kept][:, which] + t * along[:, which] + s * aside[:, kept][:, which])
+        plane, distance = _flatten(start.take(which, 1) + t * along.take(which, 1) + s * aside.take(which, 1))
         fits = (plane[0] >= self.low[0]) & (plane[1] >= self.low[1])
         i, j = self._place(plane)
         fits &= (i < self.inverse.shape[0]) & (j < self.inverse.shape[1])
-        # what a surface says about its cell is said for the far side of it, lest it hides itself
-        change = np.abs(1 / near - 1 / far)[kept] * (self.cell / np.maximum(length, self.cell / 2))
         value = 1 / distance - change[which]
         np.maximum.at(self.inverse.reshape(-1), (i * self.inverse.shape[1] + j)[fits], value[fits])
 
@@ -239,10 +249,10 @@ class _Buffer:
 
 def _closed(values: F32) -> F32:
     """Grey closing along the first axis by ``CLOSING`` + 1 cells; the first ``CLOSING`` rows are not done."""
-    wide = values.copy()
+    wide = values.copy(order="K")
     for shift in range(1, CLOSING + 1):
-        wide[:-shift] = np.maximum(wide[:-shift], values[shift:])
-    narrow = wide.copy()
+        np.maximum(wide[:-shift], values[shift:], out=wide[:-shift])
+    narrow = wide.copy(order="K")
     for shift in range(1, CLOSING + 1):
-        narrow[shift:] = np.minimum(narrow[shift:], wide[:-shift])
+        np.minimum(narrow[shift:], wide[:-shift], out=narrow[shift:])
     return narrow
