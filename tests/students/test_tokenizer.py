@@ -74,6 +74,13 @@ def test_neighbours_are_the_nearest() -> None:
     assert (found != np.arange(500)[:, None]).all()
 
 
+def test_points_at_the_same_place_are_not_their_own_neighbours() -> None:
+    points = np.repeat(scan(40, 2), 3, axis=0)
+    found = nearest_neighbors(points, 4)
+    assert (found != np.arange(120)[:, None]).all()
+    assert np.array_equal(np.sort(found[:, :2] // 3), np.repeat(np.arange(40), 3)[:, None].repeat(2, 1))
+
+
 def test_small_clouds_repeat_their_points() -> None:
     assert nearest_neighbors(scan(0), 4).shape == (0, 4)
     assert nearest_neighbors(scan(1), 4).tolist() == [[0, 0, 0, 0]]

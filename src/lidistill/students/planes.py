@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from lidistill.transforms.order import stable_order
+
 Indices = NDArray[np.int64]
 
 
@@ -37,7 +39,7 @@ def pack_plane(cells: Indices, offsets: Indices, grid: tuple[int, int]) -> dict[
     counts = np.bincount(cells, minlength=clouds * height * width)
     return {
         "cells": cells,
-        "order": cells.argsort(kind="stable"),
+        "order": stable_order(cells),
         "starts": (counts.cumsum() - counts).reshape(clouds, height, width),
         "weights": (1 / counts[cells]).astype(np.float32),
     }

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lidistill.students.batch import Cloud, PointBatch
 from lidistill.students.config import Box, StudentConfig
 from lidistill.students.planes import pack_plane
+from lidistill.transforms.nearest import k_nearest
+from lidistill.transforms.order import stable_order
 
 MARGIN = 1e-4
 """Points nearer than this (metres) to the border of the field of view are outside, as in the published code."""
@@ -43,8 +45,10 @@ class PlaneTokenizer:
 
     def inside(self, points: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         """(N,) bool: which of the (N, 3) points lie in the field of view; a NaN lies nowhere."""
-        low, high = np.array(self.fov, np.float64).T
-        seen: NDArray[np.bool_] = ((points > low + MARGIN) & (points < high - MARGIN)).all(axis=1)
+        seen = np.ones(len(points), np.bool_)
+        for column, (low, high) in zip(points.T, np.array(self.fov, np.float64), strict=True):
+            # compared as doubles, whatever the points are
+            seen &= (column > low + MARGIN) & (column < high - MARGIN)
         return seen
 
     def __call__(self, coords: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]) -> Cloud:
@@ -65,8 +69,8 @@ class PlaneTokenizer:
     def _cells(self, coords: NDArray[np.floating[Any]]) -> Indices:
         low, high = np.array(self.fov, np.float64).T
         size = (high - low) / np.array(self.cells)
-        index = ((coords - low) / size).astype(np.int64)
-        return np.stack([index[:, a] * self.cells[b] + index[:, b] for a, b in PLANES])
+        index = [((coords[:, axis] - low[axis]) / size[axis]).astype(np.int64) for axis in range(3)]
+        return np.stack([index[a] * self.cells[b] + index[b] for a, b in PLANES])
 
     def collate(self, clouds: Sequence[Cloud]) -> PointBatch:
         """Pack tokenised clouds.
@@ -97,17 +101,24 @@ def nearest_neighbors(coords: NDArray[np.floating[Any]], count: int) -> Indices:
 
     A cloud of fewer than ``count`` + 1 points repeats those it has; a single point is its own neighbour.
     """
-    from scipy.spatial import cKDTree
-
     if len(coords) < 2:
         return np.zeros((len(coords), count), np.int64)
     # Queries that follow each other in space find the tree's nodes in the processor's cache.
-    order = np.lexsort(np.floor(coords.T))
+    order = _by_place(coords)
     near = coords[order]
-    _, found = cKDTree(near, balanced_tree=False).query(near, k=min(count + 1, len(coords)))
+    found = k_nearest(near, near, min(count + 1, len(coords)))
+    # a point comes first among its neighbours, unless another lies at the same place
+    moved = np.flatnonzero(found[:, 0] != np.arange(len(near)))
+    found[moved, 1:] = np.where(found[moved, 1:] == moved[:, None], found[moved, :1], found[moved, 1:])
     others = found[:, 1:]
     if others.shape[1] < count:
         others = others[:, np.arange(count) % others.shape[1]]
     neighbors = np.empty((len(coords), count), np.int64)
     neighbors[order] = order[others]
     return neighbors
+
+
+def _by_place(coords: NDArray[np.floating[Any]]) -> Indices:
+    """Rows of (N, 3) in the order of their square metres."""
+    x, y = ((column - column.min()).astype(np.int64) for column in coords.T[:2])
+    return stable_order(x * (y.max() + 1) + y)
