@@ -114,7 +114,7 @@ class Machine(pickle._Unpickler):
 
 
 def read_pickled_table(path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The ``columns`` of a gzipped pickled DataFrame, in its order of rows: (N,) read-only views of numbers.
+    """The ``columns`` of a gzipped pickled DataFrame: (N,) numbers each, read-only views, in the file's order of rows.
 
     Raises ``InputError`` for a file that is missing, truncated, no such pickle, names anything that a table does not
     need, unpacks to more than 64 MiB, or lacks a column of numbers.
@@ -137,7 +137,7 @@ def read_pickled_table(path: Path, columns: Sequence[str]) -> dict[str, NDArray[
         if column not in found:
             there = ", ".join(map(str, _names(_manager(table)[1][0])))
             raise InputError(f"{path}: no column {column!r}, found {there or 'none'}; copy the original file again")
-    return found
+    return {column: found[column] for column in columns}
 
 
 def _unpack(path: Path) -> bytes:

@@ -81,13 +81,14 @@ def points_of(
     local = np.stack([flat * np.cos(around)[column], flat * np.sin(around)[column], distance * np.sin(up)[row]], axis=1)
     points = transform(local, beams.mount)
     if poses is not None and vehicle is not None:
-        points = transform(_moved(points, poses.reshape(-1, 6)[pixels].astype(np.float64)), invert(vehicle))
+        points = transform(_moved(points, poses.reshape(-1, 6)[pixels]), invert(vehicle))
     return points.astype(np.float32), pixels
 
 
-def _moved(points: NDArray[np.float64], poses: NDArray[np.float64]) -> NDArray[np.float64]:
+def _moved(points: NDArray[np.float64], poses: NDArray[np.float32]) -> NDArray[np.float64]:
     """Each of ``points`` (N, 3) moved by its own pose (N, 6): turned by roll about x, pitch about y, yaw about z."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(poses[:, :3].T), np.sin(poses[:, :3].T)
+    angles = np.ascontiguousarray(poses[:, :3].T)  # float32, as recorded: 10 micrometres at 75 m, half the time
+    (cr, cp, cy), (sr, sp, sy) = np.cos(angles), np.sin(angles)
     x, y, z = points.T
     y, z = cr * y - sr * z, sr * y + cr * z
     x, z = cp * x + sp * z, cp * z - sp * x
