@@ -9,7 +9,7 @@ import pytest
 from lidistill.sensing.frame import Sensor
 from lidistill.students.tokenizer import PlaneTokenizer
 from lidistill.transforms.augment import (
-    augment_segmentation,
+    SegmentAugmentation,
     flip,
     flip_xy,
     limit_points,
@@ -118,7 +118,8 @@ def test_segmentation_augments_features_independently_of_coordinates():
     features = point_features(points, rng.random(40), Sensor("a"))
     ratios, angles, same_angle, flipped = [], [], 0, 0
     for _ in range(300):
-        coords, changed = augment_segmentation(points, features, rng)
+        drawn = SegmentAugmentation.draw(rng)
+        coords, changed = drawn.coords(points), drawn.features(features)
         assert coords.dtype == changed.dtype == np.float32
         assert np.array_equal(changed[:, 0], features[:, 0])
         assert np.allclose(np.linalg.norm(coords, axis=1), features[:, 4], atol=1e-5)  # never scaled
@@ -159,6 +160,6 @@ def test_limit_leaves_small_clouds_as_they_are():
 def test_same_generator_state_gives_the_same_cloud():
     points = np.random.default_rng(4).random((30, 3), np.float32)
     features = point_features(points, points[:, 0], Sensor("a"))
-    first, second = (augment_segmentation(points, features, np.random.default_rng(7)) for _ in range(2))
-    assert np.array_equal(first[0], second[0])
-    assert np.array_equal(first[1], second[1])
+    first, second = (SegmentAugmentation.draw(np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(first.coords(points), second.coords(points))
+    assert np.array_equal(first.features(features), second.features(features))

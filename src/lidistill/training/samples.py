@@ -28,7 +28,7 @@ from lidistill.students.batch import Cloud, PointBatch, Tokenizer
 from lidistill.teachers.colors import ColorMatch
 from lidistill.teachers.images import prepare
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
-from lidistill.transforms.augment import augment_segmentation, flip_xy, limit_points, rotate_z, scale
+from lidistill.transforms.augment import SegmentAugmentation, flip_xy, limit_points, rotate_z, scale
 from lidistill.transforms.features import point_features
 from lidistill.transforms.nearest import nearest
 from lidistill.transforms.voxels import voxel_sample
@@ -112,14 +112,16 @@ def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng:
     """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
     labels = _labels(frame)
     kept = voxel_sample(frame.points, recipe.voxel, rng.permutation(len(frame)))
-    points = frame.points[kept]
-    features = point_features(points, frame.intensity[kept], frame.sensor)
-    coords, features = augment_segmentation(points, features, rng)
+    points = frame.points.take(kept, axis=0)
+    augmentation = SegmentAugmentation.draw(rng)
+    coords = augmentation.coords(points)
     chosen = _visible_to_student(coords, recipe.points, tokenizer, rng)
     if not len(chosen):
         raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
-    cloud = tokenizer(coords[chosen], features[chosen])
-    return SegmentSample(cloud, torch.from_numpy(labels[kept[chosen]]), torch.arange(len(chosen)), frame.token)
+    kept = kept[chosen]
+    features = point_features(points.take(chosen, axis=0), frame.intensity[kept], frame.sensor)
+    cloud = tokenizer(coords.take(chosen, axis=0), augmentation.features(features))
+    return SegmentSample(cloud, torch.from_numpy(labels[kept]), torch.arange(len(kept)), frame.token)
 
 
 def _visible_to_student(
@@ -130,7 +132,7 @@ def _visible_to_student(
     The field of view comes first: the published order would choose the points around a far one and then drop them all.
     """
     inside = np.flatnonzero(tokenizer.inside(coords))
-    return inside[limit_points(coords[inside], limit, rng)]
+    return inside[limit_points(coords.take(inside, axis=0), limit, rng)]
 
 
 def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSample:

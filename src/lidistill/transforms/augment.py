@@ -7,6 +7,7 @@ its input, all keep the precision of the points.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,37 +46,65 @@ def rescale(points: NDArray[Real], factor: float) -> NDArray[Real]:
     return scaled
 
 
+def draw_angle(rng: np.random.Generator) -> float:
+    """Radians from U(-pi, pi)."""
+    return rng.uniform(-math.pi, math.pi)
+
+
+def draw_axis(rng: np.random.Generator) -> int | None:
+    """X or y, each with probability 1/3, or none (ScaLR: one of the two is flipped with probability 2/3)."""
+    return int(rng.integers(2)) if rng.random() < FLIP_PROBABILITY else None
+
+
+def draw_factor(rng: np.random.Generator, amount: float = 0.1) -> float:
+    """A factor from U(1 - amount, 1 + amount)."""
+    return rng.uniform(1 - amount, 1 + amount)
+
+
 def rotate_z(points: NDArray[Real], rng: np.random.Generator) -> NDArray[Real]:
-    """``rotate`` by an angle from U(-pi, pi)."""
-    return rotate(points, rng.uniform(-math.pi, math.pi))
+    """``rotate`` by a drawn angle."""
+    return rotate(points, draw_angle(rng))
 
 
 def flip_xy(points: NDArray[Real], rng: np.random.Generator) -> NDArray[Real]:
-    """``flip`` x or y, each with probability 1/3 (ScaLR: one of the two with probability 2/3)."""
-    axis = int(rng.integers(2)) if rng.random() < FLIP_PROBABILITY else None
-    return flip(points, axis)
+    """``flip`` along a drawn axis."""
+    return flip(points, draw_axis(rng))
 
 
 def scale(points: NDArray[Real], rng: np.random.Generator, amount: float = 0.1) -> NDArray[Real]:
-    """``rescale`` by a factor from U(1 - amount, 1 + amount)."""
-    return rescale(points, rng.uniform(1 - amount, 1 + amount))
+    """``rescale`` by a drawn factor."""
+    return rescale(points, draw_factor(rng, amount))
 
 
-def augment_segmentation(
-    points: NDArray[Real], features: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[Real], NDArray[np.float32]]:
-    """Augment a cloud for learning a segmentation head, by the rules of WaffleIron and ScaLR.
+@dataclass(frozen=True)
+class SegmentAugmentation:
+    """Augmentation of one cloud for learning a segmentation head, by the rules of WaffleIron and ScaLR.
 
-    ``points`` (N, 3) and their ``point_features`` (N, 5) -> the same shapes. Coordinates are rotated and flipped;
-    the x, y, z *features* are rotated by another angle, and all lengths among the features scaled by one factor, so
-    that the network cannot rely on features and coordinates agreeing.
+    Coordinates are rotated and flipped; the x, y, z *features* are rotated by another angle, and all lengths among the
+    features scaled by one factor, so that the network cannot rely on features and coordinates agreeing. Coordinates
+    and features are done apart, so that features are computed only for the points that are used.
     """
-    points = rotate_z(points, rng)
-    features = features.copy()
-    features[:, 1:4] = rotate_z(features[:, 1:4], rng)
-    points = flip_xy(points, rng)
-    features[:, GEOMETRY] = scale(features[:, GEOMETRY], rng)
-    return points, features
+
+    angle: float
+    angle_of_features: float
+    axis: int | None
+    factor: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> SegmentAugmentation:
+        """Draw one of each."""
+        return cls(draw_angle(rng), draw_angle(rng), draw_axis(rng), draw_factor(rng))
+
+    def coords(self, points: NDArray[Real]) -> NDArray[Real]:
+        """(N, 3) rotated and flipped."""
+        return flip(rotate(points, self.angle), self.axis)
+
+    def features(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``point_features`` (N, 5) with lengths rotated and scaled."""
+        changed = features.copy()
+        changed[:, 1:4] = rotate(features[:, 1:4], self.angle_of_features)
+        changed[:, GEOMETRY] *= self.factor
+        return changed
 
 
 def limit_points(points: NDArray[np.floating[Any]], limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
