@@ -5,7 +5,7 @@ import pytest
 
 from lidistill.errors import InputError
 from lidistill.transforms import nearest as module
-from lidistill.transforms.nearest import k_nearest, nearest
+from lidistill.transforms.nearest import k_nearest, nearest, nearest_kept
 
 
 @pytest.fixture(params=["nanoflann", "scipy"], autouse=True)
@@ -38,6 +38,15 @@ def test_equals_the_definition():
     rows = nearest(points, queries)
     assert rows.dtype == np.int64
     assert np.array_equal(rows, np.linalg.norm(queries[:, None] - points, axis=2).argmin(1))
+
+
+def test_nearest_kept_is_nearest_to_the_kept():
+    points = np.random.default_rng(5).random((400, 3), np.float32)
+    kept = np.random.default_rng(6).permutation(400)[:90]
+    assert np.array_equal(nearest_kept(points, kept), nearest(points[kept], points))
+    assert nearest_kept(points, np.arange(400)[::-1]).tolist() == list(range(400))[::-1]
+    with pytest.raises(InputError, match="no point to be nearest to"):
+        nearest_kept(points, kept[:0])
 
 
 def test_no_points_is_an_error():

@@ -30,7 +30,7 @@ from lidistill.teachers.images import prepare
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
 from lidistill.transforms.augment import SegmentAugmentation, flip_xy, limit_points, rotate_z, scale
 from lidistill.transforms.features import point_features
-from lidistill.transforms.nearest import nearest
+from lidistill.transforms.nearest import nearest_kept
 from lidistill.transforms.voxels import voxel_sample
 
 
@@ -144,10 +144,10 @@ def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSamp
     kept = kept[tokenizer.inside(frame.points[kept])]
     if not len(kept):
         raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
-    points = frame.points[kept]
+    points = frame.points.take(kept, axis=0)
     cloud = tokenizer(points, point_features(points, frame.intensity[kept], frame.sensor))
     labels = np.full(len(frame), 255, np.uint8) if frame.labels is None else frame.labels
-    rows = torch.from_numpy(nearest(points, frame.points))
+    rows = torch.from_numpy(nearest_kept(frame.points, kept))
     return SegmentSample(cloud, torch.from_numpy(labels), rows, frame.token)
 
 

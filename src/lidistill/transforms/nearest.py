@@ -25,6 +25,18 @@ def nearest(points: NDArray[np.floating[Any]], queries: NDArray[np.floating[Any]
     return k_nearest(points, queries, 1)[:, 0]
 
 
+def nearest_kept(points: NDArray[np.floating[Any]], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) int64: for every one of ``points`` (N, 3) the place in ``kept`` (K rows) of the nearest kept point.
+
+    A kept point is its own nearest, so only the others are searched for. Raises ``InputError`` when none is kept.
+    """
+    places = np.full(len(points), -1)
+    places[kept] = np.arange(len(kept))
+    others = np.flatnonzero(places < 0)
+    places[others] = nearest(points.take(kept, axis=0), points.take(others, axis=0))
+    return places
+
+
 def k_nearest(points: NDArray[np.floating[Any]], queries: NDArray[np.floating[Any]], count: int) -> NDArray[np.int64]:
     """(Q, count) int64: the rows of the ``count`` nearest of ``points`` (N, 3), nearest first; count <= N.
 
