@@ -1,6 +1,10 @@
-import numpy as np
+from dataclasses import replace
 
-from lidistill.sensing.frame import CameraView, Frame, Sensor
+import numpy as np
+import pytest
+
+from lidistill.sensing.cameras import in_image, project
+from lidistill.sensing.frame import CameraView, Distortion, Frame, Sensor
 from lidistill.sensing.pairing import Pairs, pair
 
 FROM_LIDAR = np.array([[0, -1, 0, 0], [0, 0, -1, -0.3], [1, 0, 0, -0.2], [0, 0, 0, 1.0]])
@@ -21,6 +25,23 @@ def test_rows_and_pixels_of_points_in_the_picture():
         assert np.allclose(pairs.pixels, [[100, 44], [90, 50]], atol=1e-4)
         assert np.allclose(pairs.depth, [5, 10], atol=1e-5)
     assert pair(frame, view, min_depth=0.5, occlusion=False).rows.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "lens", [None, Distortion("radtan", (-0.1, 0.01, 0, 0)), Distortion("fisheye", (0.02, 0, 0, 0))]
+)
+def test_equals_projecting_every_point(lens):
+    rng = np.random.default_rng(0)
+    frame, view = make_frame(rng.normal(size=(20000, 3)) * [20, 20, 3])
+    view = replace(view, distortion=lens)
+    pixels, depth = project(frame.points, view)
+    for min_depth in (0.0, 1.0):
+        rows = np.flatnonzero(in_image(pixels, depth, view.height, view.width, min_depth))
+        pairs = pair(frame, view, occlusion=False, min_depth=min_depth)
+        assert len(rows) > 500
+        assert np.array_equal(pairs.rows, rows)
+        assert np.allclose(pairs.pixels, pixels[rows], rtol=0, atol=1e-8)
+        assert np.allclose(pairs.depth, depth[rows], rtol=0, atol=1e-8)
 
 
 def test_margin_reaches_the_last_pixel():

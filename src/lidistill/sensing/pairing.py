@@ -12,6 +12,9 @@ from lidistill.sensing.cameras import in_image, project
 from lidistill.sensing.frame import CameraView, Frame
 from lidistill.sensing.visibility import visible
 
+ROUNDING = 0.1
+"""Metres by which a depth in single precision is less than wrong, up to a hundred kilometres away."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -45,7 +48,17 @@ def pair(
     from the camera; without, as in the published code (ScaLR), a wall behind a car is paired with the car.
     The scan must be whole: what is missing hides nothing.
     """
-    pixels, depth = project(frame.points, view)
-    rows = np.flatnonzero(in_image(pixels, depth, view.height, view.width, min_depth, margin))
-    pairs = Pairs(rows, pixels[rows], depth[rows])
-    return pairs.select(visible(frame.points, view.from_lidar, rows)) if occlusion else pairs
+    ahead = _ahead(frame.points, view, min_depth)
+    pixels, depth = project(frame.points.take(ahead, axis=0), view)
+    inside = np.flatnonzero(in_image(pixels, depth, view.height, view.width, min_depth, margin))
+    pairs = Pairs(ahead[inside], pixels.take(inside, axis=0), depth[inside])
+    return pairs.select(visible(frame.points, view.from_lidar, pairs.rows)) if occlusion else pairs
+
+
+def _ahead(points: NDArray[np.float32], view: CameraView, min_depth: float) -> NDArray[np.int64]:
+    """Rows worth projecting: about half of a scan lies behind a camera, and single precision is enough to know."""
+    if view.distortion is not None and view.distortion.model == "fisheye":
+        return np.arange(len(points))  # sees beyond 90 degrees
+    a, b, c, d = view.from_lidar[2].astype(np.float32)
+    x, y, z = points.T
+    return np.flatnonzero(a * x + b * y + c * z + d > min_depth - ROUNDING)
