@@ -99,14 +99,14 @@ def open_pandar64(
     a sequence train, the last 30 val). ``frames``: the splits hold ``labelled`` frames, or ``all``. Raises
     ``InputError`` when no scan is there, for an unknown option, and without the GPS that the geographic split needs.
     """
-    return _open("pandaset-64", path, classes, split, frames, device=0, sensor=sensors.sensor("pandar64"))
+    return _open("pandaset-64", path, classes, split, frames, device=0, lidar="pandar64")
 
 
 def open_pandar_gt(
     path: Path, classes: str | None = None, *, split: str = "geographic", frames: str = "labelled"
 ) -> PandaSet:
     """Open the scans of the forward PandarGT; options and errors are those of ``open_pandar64``."""
-    return _open("pandaset-gt", path, classes, split, frames, device=1, sensor=sensors.sensor("pandargt"))
+    return _open("pandaset-gt", path, classes, split, frames, device=1, lidar="pandargt")
 
 
 def read_sweep(path: Path, labels: Path | None, device: int, pose: Matrix) -> PointFile:
@@ -166,9 +166,7 @@ def _view(image: Path, number: int, pose: Matrix) -> CameraView:
 # ---- opening
 
 
-def _open(
-    name: str, path: Path, classes: str | None, split: str, frames: str, *, device: int, sensor: Sensor
-) -> PandaSet:
+def _open(name: str, path: Path, classes: str | None, split: str, frames: str, *, device: int, lidar: str) -> PandaSet:
     spec = checked_spec(name, path, split=(split, PROTOCOLS), frames=(frames, COUNTED))
     root, found = _find(folder(path, LAYOUT))
     labelled = _labelled(root, found) if frames == "labelled" else ()
@@ -177,7 +175,7 @@ def _open(
         name=name,
         root=root,
         device=device,
-        sensor=sensor,
+        sensor=replace(sensors.sensor(lidar), forward="+y"),  # of the data set's frame, not of the lidar
         taxonomy=class_lists.load(classes or "pandaset-17", "pandaset"),
         frames=found,
         splits=_splits(root, found, labelled or tuple(range(len(found))), split),
