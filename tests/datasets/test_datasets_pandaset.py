@@ -205,8 +205,8 @@ def damaged_scan(path, frame):
 
 
 SCANS = (
-    "truncated or no gzip",
-    "truncated or no gzip",
+    "truncated, its gzip has no end",
+    "damaged or no gzip",
     "the pickle asks for os.system",
     "no column 'd', found x, y, z, i, t",
     "column 'z' is of type 'O8', expected numbers",

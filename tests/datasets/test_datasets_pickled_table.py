@@ -194,10 +194,11 @@ def test_damaged_files(tmp_path):
     good = write_table(tmp_path / "good.pkl.gz", **COLUMNS).read_bytes()
     content = gzip.decompress(good)
     for damaged, message in (
-        (good[:-20], "truncated or no gzip"),
-        (good[:30], "truncated or no gzip"),
-        (b"", "not a pickled pandas table"),
-        (content, "truncated or no gzip"),
+        (good[:-4], "truncated"),
+        (good[:30], "truncated"),
+        (b"", "truncated"),
+        (good[:200] + b"\0" * 9 + good[209:], "damaged or no gzip"),
+        (content, "damaged or no gzip"),
         (gzip.compress(content[:-5]), "not a pickled pandas table"),
         (gzip.compress(content[: len(content) // 2]), "not a pickled pandas table"),
         (gzip.compress(b"x,y,z\n1,2,3\n"), "not a pickled pandas table"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -166,6 +168,24 @@ def test_the_index_is_made_once(root, monkeypatch):
     open_waymo(root)
     monkeypatch.setattr("lidistill.datasets.waymo.index_frames", lambda *_: pytest.fail("made again"))
     assert len(open_waymo(root)) == 3
+
+
+# ---- the reference page
+
+
+def test_rewriting_the_files_changes_no_frame(root):
+    """The program of the page, on the tiny segment: faster files, the same frames."""
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/waymo.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    before, pictures = list(open_waymo(root)), [frame.views[0].image() for frame in open_waymo(root)]
+    exec(program.replace("/data/waymo", str(root)), {})
+    waymo_segment.read_image_poses.cache_clear()  # the rows of the pictures are other ones
+    file = pq.ParquetFile(component(root, "lidar"))
+    assert file.metadata.num_row_groups == file.metadata.num_rows == 3
+    for old, new, picture in zip(before, open_waymo(root), pictures, strict=True):
+        np.testing.assert_array_equal(new.points, old.points)
+        np.testing.assert_array_equal(new.views[0].from_lidar, old.views[0].from_lidar)
+        np.testing.assert_array_equal(new.views[0].image(), picture)
 
 
 # ---- damage

@@ -8,7 +8,6 @@ state (``Made``). Names must be among those a table of numbers is made of. What 
 
 from __future__ import annotations
 
-import gzip
 import io
 import pickle
 import re
@@ -141,15 +140,17 @@ def read_pickled_table(path: Path, columns: Sequence[str]) -> dict[str, NDArray[
 
 
 def _unpack(path: Path) -> bytes:
+    gunzip = zlib.decompressobj(wbits=31)
     try:
-        with gzip.open(path) as file:
-            content = file.read(MOST + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: the file is truncated or no gzip ({error}); copy it again") from None
+        content = gunzip.decompress(path.read_bytes(), MOST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); copy it again") from None
+    except zlib.error as error:
+        raise InputError(f"{path}: damaged or no gzip ({error}); copy it again") from None
     if len(content) > MOST:
         raise InputError(f"{path}: unpacks to more than {MOST >> 20} MiB, expected a table of one sweep; copy it again")
+    if not gunzip.eof:
+        raise InputError(f"{path}: the file is truncated, its gzip has no end; copy it again")
     return content
 
 

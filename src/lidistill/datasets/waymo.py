@@ -10,11 +10,11 @@ Licence of the data: Waymo Dataset License Agreement (non-commercial); none of i
         lidar_segmentation/SEGMENT.parquet optional: labels, of some frames
         camera_image/SEGMENT.parquet       optional, with camera_calibration and vehicle_pose
 
-Points are in the vehicle's frame, as Waymo publishes them: x ahead, y left, z up, origin on the ground below the rear
-axle. ``origin=lidar`` moves the origin to the lidar and turns nothing, so that the road lies as deep as in other data
-sets. Both returns are there, the first ones first; intensity is cut to [0, 1] (TTYD). What differs from the official
-code: no tensorflow, double precision where it works in float32, the four short-range lidars are not read. Which row of
-which file belongs to which frame is found at the first opening (``index.py``).
+Points are in the vehicle's frame, as Waymo publishes them: x ahead, y left, z up, origin near the road, some 1.4 m
+behind the lidar and 2.2 m below it. ``origin=lidar`` moves the origin to the lidar and turns nothing, so that the road
+lies as deep as in other data sets. Both returns are there, the first ones first; intensity is cut to [0, 1] (TTYD).
+What differs from the official code: no tensorflow, double precision where it works in float32, the four short-range
+lidars are not read. Which row of which file belongs to which frame is found at the first opening (``index.py``).
 """
 
 from __future__ import annotations
