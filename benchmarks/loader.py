@@ -1,123 +1,206 @@
-"""Where the loader's time goes: milliseconds per stage and samples per second and core, in one run.
+"""How many training samples does a core make in a second? Ours against the published pipeline, in one run.
 
-    python benchmarks/loader.py SOURCE [--recipe scalr] [--samples 40]
+    python benchmarks/loader.py [--samples 16] [--real /work/shared/real] [--city FOLDER]
 
-Runs every stage of a distillation sample on one thread over the frames of SOURCE and writes
-``results/loader.json``. Shares compare stages of one run; the absolute rate depends on the machine.
+Both pipelines make the same kinds of sample from the same files (read, sampled, tokenised, collated), one after the
+other on one thread; ``published_pipeline.py`` is written from the description of the public code. Inputs are
+simulated scans of the size of nuScenes (37 000 points, six JPEG pictures of 1600 x 900) and of SemanticKITTI (123 000
+points, one PNG picture of 1241 x 376), and real frames when the folder of real pieces is there. Times are processor
+seconds of the process, ratios are the median over samples with the quartiles as spread.
+
+Variants of ours: with nanoflann (the extra ``fast``) and with scipy alone; distillation with visibility (the
+default) and without, as published. ``published order`` is the published pipeline as it is; it samples voxels before it
+projects and limits before it crops, so that its samples hold a few points more or fewer than ours. That every *step*
+gives the same on the same input is measured by ``loader_agreement.py``. Writes ``results/loader.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+import published_pipeline as published
 from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.table import text_table
-from lidistill.sensing.cameras import in_image, project
-from lidistill.sensing.pairing import pair
 from lidistill.students.registry import build_student
-from lidistill.teachers.images import prepare
-from lidistill.training.data import open_split
-from lidistill.training.recipe import DistilRecipe, load_recipe
-from lidistill.training.samples import distil_sample
-from lidistill.transforms.augment import flip_xy, limit_points, rotate_z, scale
-from lidistill.transforms.features import point_features
-from lidistill.transforms.voxels import voxel_sample
+from lidistill.students.tokenizer import PlaneTokenizer
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.samples import Collate, distil_sample, full_sample, train_sample
+from lidistill.transforms import nearest
+from loader_agreement import disagreement
+from loader_inputs import Input, inputs
+from loader_stages import stages
 
 RESULT = Path(__file__).resolve().parent / "results" / "loader.json"
+KINDS = ("distillation", "segmentation", "whole scan")
+
+Make = Callable[[int, int], int]
+"""(frame, seed) -> number of points of the sample made."""
 
 
-class Stages:
-    """Seconds spent per named stage."""
+@dataclass(frozen=True)
+class Recipes:
+    """What both pipelines are asked for."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to ``name``."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
+    distil: DistilRecipe
+    segment: SegmentRecipe
+    tokenizer: PlaneTokenizer
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("source")
-    parser.add_argument("--recipe", default="scalr")
-    parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--real", type=Path, default=Path("/work/shared/real"))
+    parser.add_argument("--city", type=Path, help="where the simulated scans are kept (default: nowhere)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = load_recipe(args.recipe)
-    assert isinstance(recipe, DistilRecipe)
-    source = open_split(args.source, None)
-    tokenizer = build_student(recipe.student.model_copy(update={"depth": 1, "width": 8, "norm": "batch"})).tokenizer
-    stages = Stages()
-    rng = np.random.default_rng(0)
-    points = pairs_seen = 0
-    for number in range(args.samples + 1):
-        if number == 1:  # the first sample warms caches
-            stages.seconds.clear()
-            points = pairs_seen = 0
-        index = int(rng.integers(len(source)))
-        with stages("read scan and labels"):
-            frame = source[index]
-        view = frame.views[rng.integers(len(frame.views))]
-        with stages("project"):
-            pixels, depth = project(frame.points, view)
-            in_image(pixels, depth, view.height, view.width)
-        with stages("pair (projection and visibility)"):
-            pairs = pair(frame, view, occlusion=recipe.occlusion)
-        seen = frame.points[pairs.rows]
-        with stages("sample voxels"):
-            kept = voxel_sample(seen, recipe.voxel, rng.permutation(len(seen)))
-            kept = kept[limit_points(seen[kept], recipe.points, rng)]
-        with stages("augment, features"):
-            coords = scale(flip_xy(rotate_z(seen[kept], rng), rng), rng)
-            inside = tokenizer.inside(coords)
-            features = point_features(coords[inside], frame.intensity[pairs.rows[kept[inside]]], frame.sensor)
-        with stages("neighbours and cells"):
-            tokenizer(coords[inside], features)
-        with stages("decode image"):
-            image = view.image()
-        with stages("resize image"):
-            prepare(image, recipe.teacher.image_size, antialias=recipe.teacher.antialias)
-        with stages("whole sample"):
-            distil_sample(source[index], recipe, tokenizer, rng)
-        points += len(frame)
-        pairs_seen += int(inside.sum())
-    milliseconds = {name: 1000 * seconds / args.samples for name, seconds in stages.seconds.items()}
-    whole = milliseconds["whole sample"]
-    rows = [{"stage": n, "ms": round(ms, 2), "share %": round(100 * ms / whole)} for n, ms in milliseconds.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        found = inputs(args.city or Path(folder), args.real if args.real.is_dir() else None)
+        results = {data.name: measure(data, recipes(), args.samples) for data in found}
+    rows = [row for name, result in results.items() for row in table_rows(name, result)]
     print(text_table(rows))
-    print(f"{1000 / whole:.1f} samples/s/core")
-    print(f"{points // args.samples} points and {pairs_seen // args.samples} pairs a sample")
-    shown = args.source.replace(os.path.expanduser("~"), "~")
-    result = {
-        "source": shown,
-        "recipe": args.recipe,
-        "samples": args.samples,
-        "points_per_scan": points // args.samples,
-        "pairs_per_sample": pairs_seen // args.samples,
-        "milliseconds": {name: round(ms, 3) for name, ms in milliseconds.items()},
-        "samples_per_second_per_core": round(1000 / whole, 2),
-        "hardware": this_hardware().model_dump(),
-        "software": this_software(),
-    }
+    for name, result in results.items():
+        print(name, json.dumps(result["disagreement"]), json.dumps(result["our stages, ms"]), sep="\n")
+    record = {"samples": args.samples, "inputs": results, "hardware": this_hardware().model_dump()}
     RESULT.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    known[f"{source.name}, {args.recipe}"] = result
-    RESULT.write_text(json.dumps(known, indent=2) + "\n")
+    RESULT.write_text(json.dumps({**record, "software": this_software()}, indent=2) + "\n")
+
+
+def recipes() -> Recipes:
+    """The published sizes: 20 000 points, 0.1 m, 16 neighbours, 224 x 448 pixels without anti-aliasing."""
+    distil, segment = load_recipe("scalr"), load_recipe("linear-probe")
+    assert isinstance(distil, DistilRecipe)
+    assert isinstance(segment, SegmentRecipe)
+    small = distil.student.model_copy(update={"depth": 1, "width": 8, "norm": "batch"})
+    tokenizer = build_student(small).tokenizer
+    assert isinstance(tokenizer, PlaneTokenizer)
+    assert (distil.points, distil.voxel, distil.teacher.image_size, tokenizer.neighbors) == (
+        published.LIMIT,
+        published.VOXEL,
+        published.IMAGE_SIZE,
+        16,
+    )
+    return Recipes(distil, segment, tokenizer)
+
+
+def measure(data: Input, asked: Recipes, samples: int) -> dict[str, Any]:
+    """All kinds of sample of one data set, and the agreement of the steps."""
+    worst: dict[str, float] = defaultdict(float)
+    for index in range(min(len(data.source), 4)):
+        for step, value in disagreement(data.source[index], data.recordings[index], asked.tokenizer, index).items():
+            worst[step] = max(worst[step], value)
+    return {
+        "beams": data.beams,
+        "points per scan": int(np.mean([len(data.source[i]) for i in range(len(data.source))])),
+        "disagreement": dict(worst),
+        "our stages, ms": stages(data, asked.distil, asked.tokenizer, samples),
+        "kinds": {kind: compare(makers(kind, data, asked), len(data.source), samples) for kind in KINDS},
+    }
+
+
+def makers(kind: str, data: Input, asked: Recipes) -> dict[str, Make]:
+    """The pipelines to compare, the published one first."""
+    collate, tokenizer = Collate(asked.tokenizer), asked.tokenizer
+
+    def theirs(index: int, seed: int) -> int:
+        rng, recording = np.random.default_rng(seed), data.recordings[index]
+        if kind == "distillation":
+            camera = int(rng.integers(len(recording.pictures)))
+            sample = published.distil_sample(recording, camera, tokenizer, rng)
+        elif kind == "segmentation":
+            sample = published.segment_sample(recording, tokenizer, rng)
+        else:
+            sample = published.full_sample(recording, tokenizer)
+        return int(published.collate([sample])["features"].shape[2])
+
+    def ours(index: int, seed: int, occlusion: bool = False) -> int:
+        rng, frame = np.random.default_rng(seed), data.source[index]
+        if kind == "distillation":
+            recipe = asked.distil if occlusion else without_visibility
+            sample: Any = distil_sample(frame, recipe, tokenizer, rng)
+        elif kind == "segmentation":
+            sample = train_sample(frame, asked.segment, tokenizer, rng)
+        else:
+            sample = full_sample(frame, asked.segment.voxel, tokenizer)
+        collate([sample])
+        return len(sample.cloud["coords"])
+
+    without_visibility = asked.distil.model_copy(update={"occlusion": False})
+    made = {"published": theirs, "ours": ours, "ours, scipy": in_scipy(ours)}
+    if kind == "distillation":
+        seen: Make = lambda index, seed: ours(index, seed, occlusion=True)  # noqa: E731
+        made |= {"ours, visibility": seen, "ours, scipy, visibility": in_scipy(seen)}
+    return made
+
+
+def in_scipy(make: Make) -> Make:
+    """``make`` as if the extra ``fast`` were not installed."""
+
+    def made(index: int, seed: int) -> int:
+        with without_nanoflann():
+            return make(index, seed)
+
+    return made
+
+
+@contextmanager
+def without_nanoflann() -> Iterator[None]:
+    """Hide nanoflann from the package."""
+    found = nearest._nanoflann
+    nearest._nanoflann = lambda: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        nearest._nanoflann = found
+
+
+def compare(made: dict[str, Make], frames: int, samples: int) -> dict[str, Any]:
+    """Processor seconds of every pipeline on the same frames, taking turns; the first round warms caches."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    points: dict[str, list[int]] = defaultdict(list)
+    for number in range(-1, samples):
+        names = list(made) if number % 2 else list(made)[::-1]
+        for name in names:
+            start = time.process_time()
+            count = made[name](number % frames, number + 1)
+            if number >= 0:
+                seconds[name].append(time.process_time() - start)
+                points[name].append(count)
+    base = np.array(seconds["published"])
+    return {name: summary(base, np.array(seconds[name]), points[name]) for name in made}
+
+
+def summary(base: np.ndarray, own: np.ndarray, points: list[int]) -> dict[str, Any]:
+    """One pipeline's figures."""
+    low, middle, high = np.percentile(base / own, [25, 50, 75])
+    return {
+        "milliseconds": round(1000 * float(np.median(own)), 2),
+        "samples/s/core": round(1 / float(np.median(own)), 1),
+        "times as fast": round(float(middle), 2),
+        "quartiles": [round(float(low), 2), round(float(high), 2)],
+        "points": round(float(np.mean(points))),
+    }
+
+
+def table_rows(name: str, result: dict[str, Any]) -> list[dict[str, object]]:
+    """The lines of the printed table."""
+    return [
+        {"input": name, "sample": kind, "pipeline": pipeline, **{k: str(v) for k, v in figures.items()}}
+        for kind, made in result["kinds"].items()
+        for pipeline, figures in made.items()
+    ]
 
 
 if __name__ == "__main__":

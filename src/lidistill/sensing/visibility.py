@@ -217,7 +217,7 @@ class _Buffer:
             self._fill(start[:, piece], along[:, piece], aside[:, piece], rows[piece], columns[piece], change[piece])
 
     def _fill(self, start: F32, along: F32, aside: F32, rows: F32, columns: F32, change: F32) -> None:
-        """Lay ``rows`` x ``columns`` samples over every strip: from ``start`` ``along`` it, to both sides ``aside``."""
+        """Lay ``rows`` x ``columns`` samples over every strip: from ``start``, ``along`` it, ``aside`` both ways."""
         count = (rows * columns).astype(np.int64)
         which = np.repeat(np.arange(len(count)), count)
         number = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)).astype(np.float32)
