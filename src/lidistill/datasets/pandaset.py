@@ -175,7 +175,7 @@ def _open(name: str, path: Path, classes: str | None, split: str, frames: str, *
         name=name,
         root=root,
         device=device,
-        sensor=replace(sensors.sensor(lidar), forward="+y"),  # of the data set's frame, not of the lidar
+        sensor=sensors.sensor(lidar),
         taxonomy=class_lists.load(classes or "pandaset-17", "pandaset"),
         frames=found,
         splits=_splits(root, found, labelled or tuple(range(len(found))), split),
