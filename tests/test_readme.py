@@ -87,7 +87,13 @@ def test_commands_and_python_run_in_the_order_of_the_page(tmp_path: Path) -> Non
         assert written == {scan + suffix for scan in scans for suffix in suffixes}
     for run_folder in ("a", "a-probe", "large", "large-finetuned"):
         assert (tmp_path / "runs" / run_folder / "report.html").stat().st_size > 10_000
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels", "more_labels", "my_rig", "runs"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "doctor-my_rig.html",
+        "labels",
+        "more_labels",
+        "my_rig",
+        "runs",
+    ]
 
 
 def test_other_commands_are_make_targets_and_installable_extras() -> None:
