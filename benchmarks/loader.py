@@ -9,9 +9,10 @@ points, one PNG picture of 1241 x 376), and real frames when the folder of real 
 seconds of the process, ratios are the median over samples with the quartiles as spread.
 
 Variants of ours: with nanoflann (the extra ``fast``) and with scipy alone; distillation with visibility (the
-default) and without, as published. ``published order`` is the published pipeline as it is; it samples voxels before it
-projects and limits before it crops, so that its samples hold a few points more or fewer than ours. That every *step*
-gives the same on the same input is measured by ``loader_agreement.py``. Writes ``results/loader.json``.
+default) and without, as published. The published pipeline samples voxels before it projects and limits before it
+crops, so that its samples hold a few points more or fewer than ours; ``projecting first`` is the same pipeline with
+the first two exchanged. That every *step* gives the same on the same input is measured by ``loader_agreement.py``.
+Writes ``results/loader.json``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--real", type=Path, default=Path("/work/shared/real"))
     parser.add_argument("--city", type=Path, help="where the simulated scans are kept (default: nowhere)")
+    parser.add_argument("--table", action="store_true", help="print the last result as the page shows it")
     args = parser.parse_args()
+    if args.table:
+        print(table())
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = inputs(args.city or Path(folder), args.real if args.real.is_dir() else None)
@@ -114,11 +119,11 @@ def makers(kind: str, data: Input, asked: Recipes) -> dict[str, Make]:
     """The pipelines to compare, the published one first."""
     collate, tokenizer = Collate(asked.tokenizer), asked.tokenizer
 
-    def theirs(index: int, seed: int) -> int:
+    def theirs(index: int, seed: int, project_first: bool = False) -> int:
         rng, recording = np.random.default_rng(seed), data.recordings[index]
         if kind == "distillation":
             camera = int(rng.integers(len(recording.pictures)))
-            sample = published.distil_sample(recording, camera, tokenizer, rng)
+            sample = published.distil_sample(recording, camera, tokenizer, rng, project_first)
         elif kind == "segmentation":
             sample = published.segment_sample(recording, tokenizer, rng)
         else:
@@ -141,6 +146,8 @@ def makers(kind: str, data: Input, asked: Recipes) -> dict[str, Make]:
     made = {"published": theirs, "ours": ours, "ours, scipy": in_scipy(ours)}
     if kind == "distillation":
         seen: Make = lambda index, seed: ours(index, seed, occlusion=True)  # noqa: E731
+        ordered: Make = lambda index, seed: theirs(index, seed, project_first=True)  # noqa: E731
+        made["published, projecting first"] = ordered
         made |= {"ours, visibility": seen, "ours, scipy, visibility": in_scipy(seen)}
     return made
 
@@ -201,6 +208,23 @@ def table_rows(name: str, result: dict[str, Any]) -> list[dict[str, object]]:
         for kind, made in result["kinds"].items()
         for pipeline, figures in made.items()
     ]
+
+
+def table() -> str:
+    """The table of ``docs/explanation/speed.md``: samples/s/core, in brackets how many times the published ones."""
+    columns = ("published", "published, projecting first", "ours", "ours, visibility", "ours, scipy")
+    lines = ["| input | sample | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
+    for name, result in json.loads(RESULT.read_text())["inputs"].items():
+        for kind, made in result["kinds"].items():
+            cells = [cell(made[column]) if column in made else "" for column in columns]
+            lines.append(f"| {name} | {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(figures: dict[str, Any]) -> str:
+    """One entry of the table."""
+    ratio = figures["times as fast"]
+    return f"{figures['samples/s/core']:.1f}" + (f" ({ratio:.1f} x)" if ratio != 1 else "")
 
 
 if __name__ == "__main__":

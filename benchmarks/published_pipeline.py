@@ -142,17 +142,25 @@ def neighbors_of(points: Array, tokenizer: PlaneTokenizer) -> Array:
 
 
 def distil_sample(
-    recording: Recording, camera: int, tokenizer: PlaneTokenizer, rng: np.random.Generator
+    recording: Recording, camera: int, tokenizer: PlaneTokenizer, rng: np.random.Generator, project_first: bool = False
 ) -> dict[str, Any]:
-    """Reference facts 2.4: voxels, then projection, limit, augmentation, picture, crop, features."""
+    """Reference facts 2.4: voxels, then projection, limit, augmentation, picture, crop, features.
+
+    ``project_first`` exchanges the first two, as ours does: to tell what that order is worth from what the steps are.
+    """
     points, intensity = read_scan(recording)
-    order = rng.permutation(len(points))
-    kept = order[voxel_rows(points[order])]
-    points, intensity = points[kept], intensity[kept]
     picture = recording.pictures[camera]
     with Image.open(picture.path) as file:
         width, height = file.size
-    rows, pixels = project(points, picture, width, height)
+    rows, pixels = np.arange(len(points)), np.empty((len(points), 2), int)
+    if project_first:
+        rows, pixels = project(points, picture, width, height)
+    order = rng.permutation(len(rows))
+    kept = order[voxel_rows(points[rows][order])]
+    rows, pixels = rows[kept], pixels[kept]
+    if not project_first:
+        seen, pixels = project(points[rows], picture, width, height)
+        rows = rows[seen]
     points, intensity = points[rows], intensity[rows]
     if len(points) > LIMIT:
         near = nearest_rows(points, int(rng.integers(len(points))))
