@@ -223,8 +223,9 @@ def _cpu() -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit this module's file belongs to, ``-dirty`` with local changes; None outside a checkout."""
+    """The commit this module's file belongs to, ``-dirty`` with local changes of the package; None outside a checkout."""
     here = Path(__file__)
+    package = here.parent.parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here.parent), *arguments]
@@ -233,7 +234,9 @@ def _git_commit() -> str | None:
     try:
         # An environment may lie inside somebody else's checkout: the file itself must be tracked.
         git("ls-files", "--error-unmatch", here.name)
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        # changes elsewhere do not count: a benchmark writes its own cards into the checkout
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(package))
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
