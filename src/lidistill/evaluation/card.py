@@ -223,7 +223,7 @@ def _cpu() -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit this module's file belongs to, ``-dirty`` with local changes of the package; None outside a checkout."""
+    """The commit of this checkout, ``-dirty`` with local changes of the package; None outside a checkout."""
     here = Path(__file__)
     package = here.parent.parent
 
