@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -168,7 +169,7 @@ def fit(
                 if fabric.is_global_zero:
                     row = {"step": step, "epoch": step / order.per_epoch, "split": "train", **values}
                     run.log(**row, lr=recipe.lr * factor, samples_per_s=round(rate, 2))
-                bar.set_postfix({k: f"{v:.3f}" for k, v in values.items()}, samples_per_s=f"{rate:.1f}")
+                bar.set_postfix(loss=f"{values.get('loss', math.nan):.3f}", samples_per_s=f"{rate:.1f}")
             if validate and ends_epoch and ((epoch + 1) % validations == 0 or epoch + 1 == recipe.epochs):
                 figures = validate(network)
                 if fabric.is_global_zero:
