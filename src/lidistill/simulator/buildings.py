@@ -63,7 +63,7 @@ def _walls(
     for k in range(4):
         a, b = corners[k], corners[(k + 1) % 4]
         length = float(np.linalg.norm(b - a))
-        row = np.array([length, height, *shape])
+        row = np.hstack([length, height, shape])
         if k in blind:
             row[2] = BLIND
         rows.append(surfaces.add([*a, base], (b - a) / length, row, colors))

@@ -44,13 +44,13 @@ def triangle_scene(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> A
     geometry = ctypes.c_void_p(embree.rtcNewGeometry(_field(device, 0), TRIANGLES))
     for name, rows in (("vertices", vertices), ("faces", faces)):
         kind, layout, dtype = BUFFERS[name]
-        rows = np.ascontiguousarray(rows, dtype)
+        values = np.ascontiguousarray(rows, dtype)
         buffer = embree.rtcSetNewGeometryBuffer(
-            geometry, kind, 0, layout, ctypes.c_size_t(12), ctypes.c_size_t(len(rows))
+            geometry, kind, 0, layout, ctypes.c_size_t(12), ctypes.c_size_t(len(values))
         )
         if not buffer:
-            raise MemoryError(f"no memory for {len(rows)} {name} of a city")
-        ctypes.memmove(buffer, rows.ctypes.data, rows.nbytes)
+            raise MemoryError(f"no memory for {len(values)} {name} of a city")
+        ctypes.memmove(buffer, values.ctypes.data, values.nbytes)
     embree.rtcCommitGeometry(geometry)
     embree.rtcAttachGeometry(_field(scene, 0), geometry)
     embree.rtcReleaseGeometry(geometry)  # the scene keeps it
