@@ -1,6 +1,7 @@
 """Which points does a camera not see? Precision and recall of ``occluded`` on the four simulated rigs.
 
     python benchmarks/visibility.py [--scenes 3] [--seed 500]
+    python benchmarks/visibility.py --table
 
 Truth: a ray from the camera to each point that falls into the picture; the point is occluded when the ray meets a
 surface more than 0.15 m + 0.5 % before it. A lidar samples the outline of an obstacle only as finely as its beams and
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.evaluation.card import this_hardware, this_software
-from lidistill.evaluation.table import text_table
+from lidistill.evaluation.table import markdown_table, text_table
 from lidistill.sensing.cameras import in_image, project
 from lidistill.sensing.frame import CameraView
 from lidistill.sensing.rigid import invert, transform
@@ -47,7 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--scenes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=500)
+    parser.add_argument("--table", action="store_true", help="only print the table of the committed result")
     args = parser.parse_args()
+    if args.table:
+        print(table())
+        return
     rows = [row_of(sensor, args.scenes, args.seed) for sensor in RIGS]
     print(text_table(rows))
     result = {
@@ -59,6 +64,13 @@ def main() -> None:
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def table() -> str:
+    """The committed result as a markdown table."""
+    rows = json.loads(RESULT.read_text())["rows"]
+    shown = ("sensor", "occluded %", "2 px P", "2 px R", "strict P", "strict R", "buffer P", "buffer R", "ms")
+    return markdown_table([{key: row[key] for key in shown} for row in rows])
 
 
 def row_of(sensor: str, scenes: int, seed: int) -> dict[str, object]:

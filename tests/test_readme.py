@@ -127,7 +127,12 @@ def test_rig_of_the_page_opens_and_its_points_meet_its_image(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("page", "benchmark"), [("README.md", "city_quality"), ("docs/explanation/real-data.md", "real_kitti")]
+    ("page", "benchmark"),
+    [
+        ("README.md", "city_quality"),
+        ("docs/explanation/real-data.md", "real_kitti"),
+        ("docs/explanation/visibility.md", "visibility"),
+    ],
 )
 def test_table_is_that_of_the_committed_cards(page: str, benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Filled in with ``python benchmarks/BENCHMARK.py --table``."""
