@@ -69,7 +69,18 @@ def main() -> None:
 def table() -> str:
     """The committed result as a markdown table."""
     rows = json.loads(RESULT.read_text())["rows"]
-    shown = ("sensor", "occluded %", "2 px P", "2 px R", "strict P", "strict R", "buffer P", "buffer R", "ms")
+    shown = (
+        "sensor",
+        "occluded %",
+        "2 px P",
+        "2 px R",
+        "strict P",
+        "strict R",
+        "buffer P",
+        "buffer R",
+        "unseen %",
+        "ms",
+    )
     return markdown_table([{key: row[key] for key in shown} for row in rows])
 
 
