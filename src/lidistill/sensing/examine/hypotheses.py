@@ -71,6 +71,12 @@ def _matrices() -> Iterator[Hypothesis]:
         _matrix(lambda matrix: _rigid(matrix[:3, :3].T, matrix[:3, 3])),
     )
     yield Hypothesis(
+        "transposed-rotation",
+        "the rotation of the camera is transposed (its quaternion is conjugated), its place is right",
+        "transpose the rotation of the camera's pose in the lidar frame, then invert that pose into from_lidar",
+        _matrix(lambda matrix: invert(_rigid(matrix[:3, :3], invert(matrix)[:3, 3]))),
+    )
+    yield Hypothesis(
         "camera-axes",
         "from_lidar ends in axes of the vehicle kind (x ahead, y left, z up), not in those of a camera",
         "turn to camera axes after it: x right, y down, z forward (in ROS the optical frame)",
