@@ -1,4 +1,4 @@
-"""The doctor on what is not a rig folder yet: a ROS recording, ROS calibration files. From the command to the verdict."""
+"""The doctor on what is not a rig folder yet, a ROS recording or ROS calibration files: from command to verdict."""
 
 from __future__ import annotations
 
