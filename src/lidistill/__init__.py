@@ -21,6 +21,7 @@ __all__ = [
     "recipes",
     "report",
     "simulate",
+    "table",
 ]
 
 

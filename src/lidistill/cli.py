@@ -18,6 +18,7 @@ ORDER = (
     ("start here", ("demo", "simulate", "doctor")),
     ("learn", ("pretrain", "probe", "finetune", "import-checkpoint")),
     ("use", ("evaluate", "predict", "report", "recipes")),
+    ("compare", ("table",)),
 )
 
 TUTORIAL = """usage: lidistill VERB [options]          lidistill VERB --help shows examples

@@ -360,6 +360,30 @@ def recipes(
     return act(name)
 
 
+def table(
+    cards: Positional[Annotated[tuple[Path, ...], arg(metavar="CARD", help="Result cards, or folders of runs.")]],
+    *,
+    metric: UseAppendAction[
+        Annotated[tuple[str, ...], arg(metavar="NAME", help="Columns; a pattern such as 'iou/*' takes several.")]
+    ] = (),
+    format: Annotated[Literal["text", "markdown", "html", "latex"], arg(help="How it is written.")] = "text",
+    out: Annotated[Path | None, arg(metavar="FILE", help="Also write it into this file.")] = None,
+) -> str:
+    """Render result cards as a table: one row per experiment, seeds together as mean and spread.
+
+    Cards belong to one experiment when they differ by nothing but the seed. Folders are searched for the cards
+    that probe, finetune and evaluate wrote. Figures are per cent; without --metric the column is mIoU.
+
+    Try:
+
+        $ lidistill table runs/
+        $ lidistill table runs/a-probe runs/b-probe --metric miou --metric 'iou/*' --format latex --out table.tex
+    """
+    from lidistill.apps.table import table as act
+
+    return act(cards, metrics=metric or ("miou",), format=format, out=out)
+
+
 def report(run: Positional[RunFolder]) -> Path:
     """Write the report of a run again: one self-contained HTML file.
 

@@ -1,6 +1,6 @@
 """Tables: alignment, escaping, missing cells."""
 
-from lidistill.evaluation.table import html_table, markdown_table, text_table
+from lidistill.evaluation.table import html_table, latex_table, markdown_table, text_table
 
 ROWS = [
     {"class": "car", "IoU": 61.25, "points": 1200},
@@ -36,6 +36,14 @@ def test_html():
     assert table.count("<tr>") == 4
 
 
+def test_latex():
+    lines = latex_table([{"class": r"a_b\c", "mIoU %": "61.2 ± 0.3", "to": "A -> B"}]).splitlines()
+    assert lines[0] == r"\begin{tabular}{lrl}"
+    assert lines[2] == r"class & mIoU \% & to \\"
+    assert lines[4] == r"a\_b\textbackslash{}c & 61.2 $\pm$ 0.3 & A $\to$ B \\"
+    assert lines[-1] == r"\end{tabular}"
+
+
 def test_spread_is_a_number_and_line_breaks_vanish():
     lines = text_table([{"mIoU": "61.2 ± 0.3", "name": "a\nb"}, {"mIoU": "7.5", "name": "c"}]).splitlines()
     assert lines[2:] == ["61.2 ± 0.3  a b", "       7.5  c"]
@@ -43,4 +51,5 @@ def test_spread_is_a_number_and_line_breaks_vanish():
 
 def test_no_rows():
     assert text_table([]) == markdown_table([]) == ""
+    assert "toprule" in latex_table([])
     assert "<td" not in html_table([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import platform
@@ -168,6 +169,12 @@ def merge_cards(cards: Sequence[Card], name: str | None = None) -> Card:
     metrics = {key: Metric.of([value for card in cards for value in _values(card, key)]) for key in names}
     changes = {"name": name or first.name, "seeds": tuple(seeds), "metrics": metrics, "created": _now()}
     return first.model_copy(update=changes)
+
+
+def experiment(card: Card) -> str:
+    """A text that is the same for cards that ``merge_cards`` takes together."""
+    record = {"verb": card.verb, "data": card.data.model_dump(), "recipe": _comparable(card.recipe)}
+    return json.dumps(record, sort_keys=True)
 
 
 def this_hardware() -> Hardware:

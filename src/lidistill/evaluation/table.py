@@ -1,4 +1,4 @@
-"""Tables for people: rows of dictionaries as aligned text, Markdown or HTML."""
+"""Tables for people: rows of dictionaries as aligned text, Markdown, HTML or LaTeX."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, object]
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -41,6 +43,16 @@ def html_table(rows: Sequence[Row]) -> str:
     return f"<table>\n<thead>\n{line('th', names)}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
+def latex_table(rows: Sequence[Row]) -> str:
+    """A ``tabular`` with the rules of booktabs; all text is escaped, a spread is set with a plus-minus sign of mathematics."""
+    names, cells, numeric = _cells(rows)
+    columns = "".join("r" if number else "l" for number in numeric)
+    head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in [names, *cells])
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    )
+
+
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[bool]]:
     """Column names in order of first appearance, the text of every cell, and which columns hold numbers."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -68,3 +80,8 @@ def _is_number(text: str) -> bool:
 
 def _markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    escaped = "".join(LATEX.get(letter, letter) for letter in text)
+    return escaped.replace("±", r"$\pm$").replace("->", r"$\to$")

@@ -1,0 +1,97 @@
+"""``lidistill table``: result cards as a table, runs that differ by their seed in one row with mean and spread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from os.path import commonpath
+from pathlib import Path
+
+from lidistill.errors import InputError, nearest
+from lidistill.evaluation.card import Card, Metric, experiment, merge_cards, read_card
+from lidistill.evaluation.table import Row, html_table, latex_table, markdown_table, text_table
+from lidistill.sensing.files.atomic import write_atomically
+
+RENDER = {"text": text_table, "markdown": markdown_table, "html": html_table, "latex": latex_table}
+SEED = re.compile(r"seed[-_=]?\d+")
+UNNAMED = {"card.json", "evaluations"}
+"""Parts of a path that say nothing about the experiment."""
+
+
+def table(
+    cards: Sequence[str | Path],
+    *,
+    metrics: Sequence[str] = ("miou",),
+    format: str = "text",
+    out: str | Path | None = None,
+) -> str:
+    """See ``lidistill.verbs.table``. Returns the text of the table (also written to ``out``)."""
+    text = RENDER[format](rows(find_cards(cards), metrics))
+    if out is not None:
+        write_atomically(Path(out), lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    return text
+
+
+def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
+    """The cards at ``places``: files, or folders that are searched for ``card.json`` and ``evaluations/*.json``."""
+    found: dict[Path, Card] = {}
+    for place in map(Path, places):
+        if place.is_dir():
+            inside = sorted({*place.rglob("card.json"), *place.rglob("evaluations/*.json")})
+            # committed cards have names of their own: a folder of nothing but cards
+            inside = inside or sorted(place.rglob("*.json"))
+            if not inside:
+                raise InputError(f"{place}: holds no result card; probe, finetune and evaluate write them")
+        else:
+            inside = [place]
+        found |= {path: read_card(path) for path in inside}
+    if not found:
+        raise InputError("no card was named; give card files or folders of runs")
+    return found
+
+
+def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
+    """One row per experiment and data: label, data, seeds, and the ``metrics`` (names or patterns) in per cent."""
+    groups: dict[str, list[Path]] = {}
+    for path, card in cards.items():
+        groups.setdefault(experiment(card), []).append(path)
+    merged = [(_label(paths, list(cards)), merge_cards([cards[path] for path in paths])) for paths in groups.values()]
+    names = _chosen([card for _, card in merged], metrics)
+    data = {card.data.spec + card.data.split for _, card in merged}
+    return [
+        {
+            "run": label,
+            **({"data": f"{card.data.spec} ({card.data.split})"} if len(data) > 1 else {}),
+            **{name: shown(card.metrics.get(name)) for name in names},
+            "seeds": len(card.seeds) or 1,
+        }
+        for label, card in merged
+    ]
+
+
+def shown(metric: Metric | None) -> str:
+    """A metric in per cent, with its spread over the seeds if there are several."""
+    if metric is None or metric.mean is None:
+        return "-"
+    spread = "" if metric.std is None else f" ± {100 * metric.std:.1f}"
+    return f"{100 * metric.mean:.1f}{spread}"
+
+
+def _chosen(cards: Sequence[Card], patterns: Sequence[str]) -> list[str]:
+    known = list(dict.fromkeys(name for card in cards for name in card.metrics))
+    chosen: list[str] = []
+    for pattern in patterns:
+        fitting = [name for name in known if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise InputError(f"no card has a metric {pattern!r}{nearest(pattern, known)}")
+        chosen += [name for name in fitting if name not in chosen]
+    return chosen
+
+
+def _label(paths: Sequence[Path], all_paths: Sequence[Path]) -> str:
+    """What tells this experiment from the others: the path of its first card without root, seed and file name."""
+    root = Path(commonpath([path.parent for path in all_paths]))
+    parts = paths[0].relative_to(root).with_suffix("").parts if paths[0].is_relative_to(root) else paths[0].parts
+    named = [part for part in parts if not SEED.fullmatch(part) and part not in UNNAMED and part != "card"]
+    return "/".join(named) or root.name
