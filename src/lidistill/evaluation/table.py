@@ -44,7 +44,7 @@ def html_table(rows: Sequence[Row]) -> str:
 
 
 def latex_table(rows: Sequence[Row]) -> str:
-    """A ``tabular`` with the rules of booktabs; all text is escaped, a spread is set with a plus-minus sign of mathematics."""
+    """A ``tabular`` with the rules of booktabs; all text is escaped, a spread is set with a sign."""
     names, cells, numeric = _cells(rows)
     columns = "".join("r" if number else "l" for number in numeric)
     head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in [names, *cells])
