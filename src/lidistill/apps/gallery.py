@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lidistill.datasets.concat import parts
 from lidistill.datasets.source import Source
@@ -23,7 +26,9 @@ from lidistill.sensing.pairing import Pairs, pair
 from lidistill.students.network import Network
 from lidistill.teachers.colors import ColorMatch
 from lidistill.teachers.images import prepare
-from lidistill.teachers.teacher import Teacher
+from lidistill.teachers.joint import join
+from lidistill.teachers.sampling import sample
+from lidistill.teachers.teacher import Grid, Teacher
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
 
@@ -37,12 +42,12 @@ def draw_gallery(
     run: Run,
     network: Network,
     source: Source,
-    teacher: Teacher | None = None,
-    colors: dict[str, ColorMatch] | None = None,
+    teachers: Sequence[Teacher] = (),
+    colors: Mapping[str, Sequence[ColorMatch | None]] | None = None,
 ) -> None:
     """Write ``pictures/`` and ``pictures/captions.json`` from the middle frame of ``source`` (a mixture's first part).
 
-    With its ``teacher`` (and the ``colors`` that training used), a distilled network's pictures show both side by side.
+    With its ``teachers`` (and the ``colors`` of its training), a distilled network's pictures show both side by side.
     """
     part = parts(source)[0]
     frame = _frame(part)
@@ -58,8 +63,9 @@ def draw_gallery(
         pictures["overlay.jpg"] = overlay(view.image(), pairs), caption
     features = (seen.features if run.config.model.classes else seen.outputs).numpy()
     maps = None
-    if teacher is not None and view is not None and isinstance(run.config.recipe, DistilRecipe):
-        maps = _teacher_map(teacher, view, run.config.recipe, (colors or {}).get(part.spec))
+    if teachers and view is not None and isinstance(run.config.recipe, DistilRecipe):
+        matches = (colors or {}).get(part.spec) or [None] * len(teachers)
+        maps = _teacher_map(teachers, view, run.config.recipe, matches)
     pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)
     found = _correlations(frame, view, pairs, features, seen, maps)
     if found is not None:
@@ -92,15 +98,35 @@ def _frame(source: Source) -> Frame | None:
 
 
 def _teacher_map(
-    teacher: Teacher, view: CameraView, recipe: DistilRecipe, color: ColorMatch | None
+    teachers: Sequence[Teacher], view: CameraView, recipe: DistilRecipe, colors: Sequence[ColorMatch | None]
 ) -> NDArray[np.float32]:
-    """(h, w, D): what the teacher says of the picture, asked as in training."""
-    image = prepare(view.image(), recipe.teacher.image_size, antialias=recipe.teacher.antialias)
-    image = image if color is None else color(image)
-    teacher = teacher.cpu()
-    with torch.inference_mode():
-        features: NDArray[np.float32] = teacher(image[None])[0].permute(1, 2, 0).float().numpy()
-    return features
+    """(h, w, D): what the teachers say of the picture, asked as in training; several on the cells of the finest."""
+    maps = []
+    for teacher, said, color in zip(teachers, recipe.teachers, colors, strict=True):
+        image = prepare(view.image(), said.image_size, antialias=said.antialias)
+        image = image if color is None else color(image)
+        with torch.inference_mode():
+            maps.append(teacher.cpu()(image[None]).float())
+    rows, columns = max((one.shape[-2:] for one in maps), key=math.prod)
+    cells = [
+        _at_cells(one, teacher.grid, said.image_size, rows, columns)
+        for one, teacher, said in zip(maps, teachers, recipe.teachers, strict=True)
+    ]
+    joined: NDArray[np.float32] = join(cells, [said.weight for said in recipe.teachers]).numpy()
+    return joined.reshape(rows, columns, -1)
+
+
+def _at_cells(features: Tensor, grid: Grid, size: tuple[int, int], rows: int, columns: int) -> Tensor:
+    """(rows * columns, D): the map (1, D, h, w) in the middle of ``rows`` x ``columns`` equal pieces of the picture."""
+    if features.shape[-2:] == (rows, columns):
+        return features[0].flatten(1).T
+    v, u = torch.meshgrid(
+        (torch.arange(rows) + 0.5) * size[0] / rows - 0.5,
+        (torch.arange(columns) + 0.5) * size[1] / columns - 0.5,
+        indexing="ij",
+    )
+    pixels = torch.stack([u.flatten(), v.flatten()], 1)
+    return sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels, size, grid)
 
 
 def _pca(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from lidistill.apps.logs import logged
 from lidistill.apps.report import write_report
 from lidistill.errors import InputError
 from lidistill.students.config import HeadConfig
-from lidistill.teachers.registry import load_teacher
+from lidistill.teachers.joint import labels
+from lidistill.teachers.registry import load_teachers
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
 from lidistill.training.engine import make_fabric, shared_run
@@ -43,10 +45,10 @@ def pretrain(
     train = open_mixture(specs, "train")
     if not train[0].views:
         raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")
-    network = load_teacher(chosen.teacher)
+    teachers = load_teachers(chosen.teachers)
     model = ModelConfig(
         student=chosen.student,
-        head=HeadConfig(kind="mlp" if chosen.head_hidden else "linear", outputs=network.dim, hidden=chosen.head_hidden),
+        head=head(chosen, [teacher.dim for teacher in teachers]),
         voxel=chosen.voxel,
         sensors=sensors_of(specs),
     )
@@ -55,26 +57,35 @@ def pretrain(
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         held_out = with_split(specs, "val")
-        colors = measure_colors(train, network)
-        log.info(
-            "%d scans, teacher %s (%d features), student %s",
-            len(train),
-            network.name,
-            network.dim,
-            chosen.student.name,
-        )
-        trained = distil(fabric, run, train, held_out, chosen, network, colors)
+        colors = measure_colors(train, teachers)
+        heard = [f"{name} ({t.dim} features)" for name, t in zip(labels(teachers), teachers, strict=True)]
+        log.info("%d scans, teacher %s, student %s", len(train), " + ".join(heard), chosen.student.name)
+        trained = distil(fabric, run, train, held_out, chosen, teachers, colors)
         if not fabric.is_global_zero:
             return run.path
-        draw_gallery(run, trained, held_out or train, network, colors)
+        draw_gallery(run, trained, held_out or train, teachers, colors)
         path = write_report(run.path)
         log.info("report: %s", path)
     return run.path
 
 
+def head(recipe: DistilRecipe, sizes: Sequence[int]) -> HeadConfig:
+    """The student's projection head for teachers of ``sizes`` features: what they say, side by side.
+
+    Several teachers need two layers (ScaLR); unless the recipe gives their width, it is the wider of the student's
+    and of all features together, so that no point of the head is narrower than both its ends.
+    """
+    outputs, hidden = sum(sizes), recipe.head_hidden
+    if hidden is None and len(sizes) > 1:
+        hidden = max(recipe.student.width, outputs)
+    return HeadConfig(kind="mlp" if hidden else "linear", outputs=outputs, hidden=hidden)
+
+
 def overrides(
     *, teacher: str | None = None, student: str | None, epochs: int | None, seed: int | None, set: Sequence[str]
 ) -> list[str]:
-    """The common options as recipe overrides; ``--set`` comes last and wins."""
+    """The common options as recipe overrides; ``--set`` comes last and wins. Names of teachers are parted by commas."""
+    if teacher is not None and "," in teacher:
+        teacher = json.dumps([name.strip() for name in teacher.split(",")])  # JSON is YAML
     options = {"teacher": teacher, "student": student, "epochs": epochs, "seed": seed}
     return [f"{key}={value}" for key, value in options.items() if value is not None] + list(set)

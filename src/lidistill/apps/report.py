@@ -62,7 +62,7 @@ def _header(title: str, record: Record) -> str:
     sources = config.get("sources") or ()
     about = [
         _student(part(config, "model", "student")),
-        f"teacher {part(config, 'recipe', 'teacher', 'name')}" if part(config, "recipe", "teacher", "name") else "",
+        _teachers(part(config, "recipe", "teacher")),
         f"recipe {part(config, 'recipe', 'name')}" if part(config, "recipe", "name") else "",
         f"data {', '.join(map(str, sources))}" if isinstance(sources, list | tuple) and sources else "",
         f"from {config['parent']}" if config.get("parent") else "",
@@ -77,6 +77,12 @@ def _header(title: str, record: Record) -> str:
 def _student(student: Any) -> str:
     kind, depth, width = (part(student, key) for key in ("kind", "depth", "width"))
     return f"student {kind}-{depth}-{width}" if kind else ""
+
+
+def _teachers(said: Any) -> str:
+    """One teacher is a mapping, several are a list of them."""
+    names = [str(name) for one in (said if isinstance(said, list) else [said]) if (name := part(one, "name"))]
+    return f"teacher{'s' if len(names) > 1 else ''} {' + '.join(names)}" if names else ""
 
 
 def _figures(record: Record) -> list[tuple[str, str]]:

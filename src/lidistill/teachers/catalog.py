@@ -67,3 +67,11 @@ CATALOG: dict[str, Entry] = {
         download=f"{_META}/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
     ),
 }
+
+
+def apart(one: str, other: str) -> bool:
+    """Whether two names are known to be of different kinds: layer and positions of one do not fit the other."""
+    if one not in CATALOG or other not in CATALOG:
+        return False
+    first, second = CATALOG[one], CATALOG[other]
+    return (first.family, first.value) != (second.family, second.value)

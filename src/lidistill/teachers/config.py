@@ -38,6 +38,8 @@ class TeacherConfig(BaseModel):
     them in its sidecar file."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the teacher's weights and arithmetic."""
+    weight: float = Field(1.0, ge=1e-3, le=1e3)
+    """How loud this one speaks among several teachers, see ``joint.join``; alone it has no effect."""
 
     @field_validator("image_size")
     @classmethod

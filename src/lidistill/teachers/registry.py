@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -41,6 +41,11 @@ def load_teacher(config: TeacherConfig) -> Teacher:
     if config.precision == "bfloat16":
         teacher.to(torch.bfloat16)
     return teacher
+
+
+def load_teachers(configs: Sequence[TeacherConfig]) -> list[Teacher]:
+    """Load all teachers of a recipe, see ``load_teacher``."""
+    return [load_teacher(config) for config in configs]
 
 
 def _open(config: TeacherConfig) -> Teacher:

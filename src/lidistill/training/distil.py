@@ -1,4 +1,4 @@
-"""Image-to-lidar distillation (ScaLR): a frozen image teacher, one random camera per scan, one similarity."""
+"""Image-to-lidar distillation (ScaLR): frozen image teachers, one random camera per scan, one similarity."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lidistill.errors import InputError
 from lidistill.objectives import load as load_objective
 from lidistill.students.network import Network
 from lidistill.teachers.colors import ColorMatch, measure
+from lidistill.teachers.joint import join, labels
 from lidistill.teachers.sampling import sample
 from lidistill.teachers.teacher import Teacher
 from lidistill.training.loop import fit
@@ -25,55 +26,63 @@ from lidistill.training.samples import Collate, DistilBatch, DistilSample, Train
 
 
 class FeatureMaps:
-    """A teacher's feature maps, remembered up to ``gigabytes``: no image is augmented, so a map never changes.
+    """Feature maps of the teachers, remembered up to ``gigabytes``: no image is augmented, so a map never changes.
 
-    With a memory, pictures go through the teacher one by one: a map then does not depend on its batch, and a resumed
-    run, which has forgotten them, gets the very same numbers.
+    With a memory, pictures go through the teachers one by one: a map then does not depend on its batch, and a resumed
+    run, which has forgotten them, gets the very same numbers. A picture is remembered for all teachers or for none.
     """
 
-    def __init__(self, teacher: Teacher, gigabytes: float) -> None:
-        self.teacher, self.room = teacher, gigabytes * 2**30
-        self.maps: dict[str, Tensor] = {}
+    def __init__(self, teachers: Sequence[Teacher], gigabytes: float) -> None:
+        self.teachers, self.room = tuple(teachers), gigabytes * 2**30
+        self.maps: dict[str, list[Tensor]] = {}
 
-    def __call__(self, batch: DistilBatch) -> Tensor:
-        """(B, D, h, w) of the batch's images."""
+    def __call__(self, batch: DistilBatch) -> list[Tensor]:
+        """(B, D, h, w) of the batch's images, for every teacher."""
+        images = [batch.images[k] for k in batch.shown]
         if self.room == 0 and not self.maps:
-            maps: Tensor = self.teacher(batch.images)
-            return maps
-        return torch.cat([self._one(name, batch.images[i : i + 1]) for i, name in enumerate(batch.pictures)])
+            return self._ask(images)
+        single = [self._one(name, [t[i : i + 1] for t in images]) for i, name in enumerate(batch.pictures)]
+        return [torch.cat(maps) for maps in zip(*single, strict=True)]
 
-    def _one(self, name: str, image: Tensor) -> Tensor:
+    def _one(self, name: str, images: Sequence[Tensor]) -> list[Tensor]:
         known = self.maps.get(name)
         if known is not None:
             return known
-        found: Tensor = self.teacher(image)
-        size = found.numel() * found.element_size()
+        found = self._ask(images)
+        size = sum(maps.numel() * maps.element_size() for maps in found)
         if size <= self.room:
             self.room -= size
             self.maps[name] = found
         return found
 
+    def _ask(self, images: Sequence[Tensor]) -> list[Tensor]:
+        return [teacher(shown) for teacher, shown in zip(self.teachers, images, strict=True)]
 
-def teacher_features(maps: FeatureMaps, batch: DistilBatch) -> Tensor:
-    """(M, D) float32: what the teacher says at the pixel of every point. The full-resolution map is never built."""
-    size = (batch.images.shape[2], batch.images.shape[3])
+
+def teacher_features(maps: FeatureMaps, batch: DistilBatch) -> list[Tensor]:
+    """(M, D) float32: what every teacher says at the pixel of every point. No full-resolution map is ever built."""
+    found = []
     with torch.no_grad():
-        return sample(maps(batch), batch.image_index, batch.pixels, size, maps.teacher.grid).float()
+        for teacher, features, k in zip(maps.teachers, maps(batch), batch.shown, strict=True):
+            size = (batch.images[k].shape[2], batch.images[k].shape[3])
+            found.append(sample(features, batch.image_index, batch.pixels[k], size, teacher.grid).float())
+    return found
 
 
-def measure_colors(train: Source, teacher: Teacher, frames: int = 32) -> dict[str, ColorMatch]:
-    """For every data set of ``train``, by its spec: how its cameras' colours are brought to the teacher's.
+def measure_colors(
+    train: Source, teachers: Sequence[Teacher], frames: int = 32
+) -> dict[str, tuple[ColorMatch | None, ...]]:
+    """For every data set of ``train``, by its spec: how its cameras' colours are brought to those of each teacher.
 
-    Empty when the teacher does not ask for it. Each source is measured on up to ``frames`` evenly spread frames;
+    Empty when no teacher asks for it. Each source is measured on up to ``frames`` evenly spread frames;
     pictures that do not decode are left out here and reported when they are trained on.
     """
-    target = teacher.color_statistics
-    if target is None:
-        return {}
-    matches = {}
-    for source in parts(train):
+    targets = [teacher.color_statistics for teacher in teachers]
+    matches: dict[str, tuple[ColorMatch | None, ...]] = {}
+    for source in parts(train) if any(targets) else ():
         chosen = np.unique(np.linspace(0, len(source) - 1, min(frames, len(source))).astype(int)).tolist()
-        matches[source.spec] = ColorMatch(measure(_pictures(source, chosen)), target)
+        own = measure(_pictures(source, chosen))
+        matches[source.spec] = tuple(None if target is None else ColorMatch(own, target) for target in targets)
     return matches
 
 
@@ -92,28 +101,40 @@ def distil(
     train: Source,
     validation: Source | None,
     recipe: DistilRecipe,
-    teacher: Teacher,
-    colors: Mapping[str, ColorMatch],
+    teachers: Sequence[Teacher],
+    colors: Mapping[str, Sequence[ColorMatch | None]],
 ) -> Network:
     """Train a student on ``train`` and write it into ``run``; continues from the run's checkpoint if there is one.
 
+    ``teachers``: those of the recipe, in its order; several are heard at once, see ``joint.join``.
     ``validation``: held-out frames whose loss is logged about ten times. ``colors``: see ``measure_colors``.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
-    maps = FeatureMaps(teacher.to(fabric.device), recipe.teacher_memory)
+    maps = FeatureMaps([teacher.to(fabric.device) for teacher in teachers], recipe.teacher_memory)
+    weights = [teacher.weight for teacher in recipe.teachers]
     objective = load_objective(recipe.objective)
 
     def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
         with fabric.autocast():
-            target = teacher_features(maps, batch)
+            found = teacher_features(maps, batch)
+        target = join(found, weights)
         features = model(batch.points).float()
-        return {"loss": objective(features, target), **by_source(features.detach(), target, batch)}
+        learned = features.detach()
+        return {"loss": objective(features, target), **by_teacher(learned, target), **by_source(learned, target, batch)}
 
     # AdamW over all parameters, one-dimensional ones included, as published
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer, colors)
     names = samples.names if len(samples.names) > 1 else ()
+
+    def by_teacher(features: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The loss of the part that every teacher of several has, by itself: whether one drowns the others."""
+        if len(teachers) == 1:
+            return {}
+        pieces = (torch.split(t, [teacher.dim for teacher in teachers], 1) for t in (features, target))
+        names = (f"loss/teacher {label}" for label in labels(teachers))
+        return {name: objective(own, said) for name, own, said in zip(names, *pieces, strict=True)}
 
     def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
         """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""

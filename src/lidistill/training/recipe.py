@@ -13,16 +13,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lidistill.errors import InputError, nearest
 from lidistill.students.config import StudentConfig
 from lidistill.students.registry import student_config
+from lidistill.teachers.catalog import apart
 from lidistill.teachers.config import TeacherConfig
 from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
 
 Mixture = Literal["proportional", "equal"]
 Schedule = Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")]
+Teachers = Annotated[
+    Annotated[TeacherConfig, Tag("one")] | Annotated[tuple[TeacherConfig, ...], Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
 
 
 class _Common(BaseModel):
@@ -75,9 +90,11 @@ class DistilRecipe(_Common):
     """How image features are distilled into a lidar network (ScaLR, sections 3 and 4)."""
 
     kind: Literal["distil"] = "distil"
-    teacher: TeacherConfig
+    teacher: Teachers
+    """A frozen image network, or a list of several (``joint.join``); a name stands for it with its defaults."""
     head_hidden: int | None = Field(None, gt=0)
-    """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+."""
+    """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+. With several teachers the
+    head has two layers as published, None = as wide as its wider end (the published width is not known)."""
     objective: str = "similarity"
     occlusion: bool = True
     """Leave out points that the camera does not see (the papers keep them)."""
@@ -88,12 +105,32 @@ class DistilRecipe(_Common):
     min_pairs: int = Field(32, ge=1)
     """A sample with fewer point-pixel pairs teaches nothing and is skipped."""
 
-    @model_validator(mode="before")
+    @property
+    def teachers(self) -> tuple[TeacherConfig, ...]:
+        """All of them, one or several."""
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @field_validator("teacher", mode="before")
     @classmethod
-    def _teacher_by_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("teacher"), str):
-            values = {**values, "teacher": {"name": values["teacher"]}}
-        return values
+    def _teacher_by_name(cls, value: Any) -> Any:
+        """A name stands for a teacher with its defaults; a list of one is that one."""
+        if not isinstance(value, list | tuple):
+            return {"name": value} if isinstance(value, str) else value
+        several = [{"name": one} if isinstance(one, str) else one for one in value]
+        return several[0] if len(several) == 1 else several
+
+    @field_validator("teacher")
+    @classmethod
+    def _each_once(cls, value: TeacherConfig | tuple[TeacherConfig, ...]) -> TeacherConfig | tuple[TeacherConfig, ...]:
+        if isinstance(value, TeacherConfig):
+            return value
+        if not value:
+            raise ValueError("name at least one teacher")
+        plain = [one.model_copy(update={"weight": 1.0}) for one in value]
+        twice = next((one.name for index, one in enumerate(plain) if one in plain[:index]), None)
+        if twice is not None:
+            raise ValueError(f"teacher {twice} is there twice; name each once and give it a weight to hear it louder")
+        return value
 
 
 class SegmentRecipe(_Common):
@@ -109,6 +146,7 @@ class SegmentRecipe(_Common):
 
 
 Recipe = Annotated[DistilRecipe | SegmentRecipe, Field(discriminator="kind")]
+_TAGS = {"distil", "segment", "cosine", "rsqrt", "one", "several"}
 _ADAPTER: TypeAdapter[DistilRecipe | SegmentRecipe] = TypeAdapter(Recipe)
 
 
@@ -167,7 +205,7 @@ def sentences(error: ValidationError, keys: Sequence[str]) -> str:
     """One plain sentence per fault that pydantic found."""
     said = []
     for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"] if part not in {"distil", "segment", "cosine", "rsqrt"})
+        place = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
         if fault["type"] == "extra_forbidden":
             said.append(f"unknown key {place!r}{nearest(place.rsplit('.', 1)[-1], keys)}")
         elif fault["type"] == "missing":
@@ -184,7 +222,10 @@ def _short(value: Any) -> str:
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Set ``a.b=value`` in place; a part given by name (``student: waffleiron-6-64``) becomes a mapping first."""
+    """Set ``a.b=value`` in place; a part given by name (``student: waffleiron-6-64``) becomes a mapping first.
+
+    Of a list of parts, ``a.b`` is set in all and ``a.0.b`` in the first.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override!r}: expected key=value, for example --set lr=0.001")
@@ -195,20 +236,37 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         value = float(value)  # YAML 1.1 reads 1e-3 as text
     *parents, last = key.split(".")
-    node = values
+    nodes, listed = [values], False
     for parent in parents:
-        child = node.get(parent)
-        if isinstance(child, str):
-            child = {"name": child}
-        if child is None:
-            child = {}
-        if not isinstance(child, dict):
-            raise InputError(f"--set {override!r}: {parent!r} has no parts")
-        node[parent] = child
-        node = child
-    part = node.get(last)
-    if isinstance(part, dict) and isinstance(value, str):  # a part by name keeps what the recipe says of it otherwise
-        kept = {key: old for key, old in part.items() if key not in {"depth", "width"}}
-        node[last] = {**kept, "name": value}
-    else:
-        node[last] = value
+        if listed and parent.isdigit():
+            if int(parent) >= len(nodes):
+                raise InputError(f"--set {override!r}: there are {len(nodes)}, counted from 0, so none is {parent}")
+            nodes, listed = [nodes[int(parent)]], False
+            continue
+        listed = any(isinstance(node.get(parent), list) for node in nodes)
+        nodes = [part for node in nodes for part in _parts(node, parent, override)]
+    for node in nodes:
+        node[last] = _named(node.get(last), value)
+
+
+def _parts(node: dict[str, Any], key: str, override: str) -> list[dict[str, Any]]:
+    """The mapping ``node[key]`` or the mappings in that list, put there for names and where there is nothing."""
+    child = node.get(key)
+    found: list[dict[str, Any]] = []
+    for one in child if isinstance(child, list) else [child]:
+        part = {"name": one} if isinstance(one, str) else {} if one is None else one
+        if not isinstance(part, dict):
+            raise InputError(f"--set {override!r}: {key!r} has no parts")
+        found.append(part)
+    node[key] = found if isinstance(child, list) else found[0]
+    return found
+
+
+def _named(part: Any, value: Any) -> Any:
+    """``value`` for ``part``; one that is only a name keeps what the recipe says of the part otherwise."""
+    if isinstance(value, list):
+        return [_named(part, one) for one in value]
+    if not (isinstance(part, dict) and isinstance(value, str)):
+        return value
+    other = {"depth", "width"} | ({"layer", "positions"} if apart(str(part.get("name")), value) else set())
+    return {**{key: old for key, old in part.items() if key not in other}, "name": value}

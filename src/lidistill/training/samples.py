@@ -44,14 +44,16 @@ class Skip:
 
 @dataclass(frozen=True)
 class DistilSample:
-    """One scan as one camera saw it: ``image`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in it.
+    """One scan as one camera saw it: ``images`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in each.
 
-    ``picture`` names the image: scan and camera.
+    There are as many images as different ones that the teachers want; teacher t is shown ``images[shown[t]]``.
+    ``picture`` names what is on them: scan and camera.
     """
 
     cloud: Cloud
-    image: Tensor
-    pixels: Tensor
+    images: tuple[Tensor, ...]
+    pixels: tuple[Tensor, ...]
+    shown: tuple[int, ...]
     picture: str
     source: str = ""
     """Name of the data set, in a mixture of several."""
@@ -72,12 +74,13 @@ def distil_sample(
     recipe: DistilRecipe,
     tokenizer: Tokenizer,
     rng: np.random.Generator,
-    color: ColorMatch | None = None,
+    colors: Sequence[ColorMatch | None] | None = None,
 ) -> DistilSample:
     """Pair one random camera's pixels with the points that it sees (ScaLR, section 3.1), then augment the points.
 
     Voxels are sampled among the paired points, so that none is lost to a representative that the camera does
-    not see; the coordinates are augmented after pairing and the features computed from them.
+    not see; the coordinates are augmented after pairing and the features computed from them. ``colors``: how each
+    teacher wants the picture's; None = as they are.
 
     Raises ``InputError`` when fewer than ``recipe.min_pairs`` pairs remain.
     """
@@ -96,16 +99,20 @@ def distil_sample(
             f"check the calibration with a projected overlay"
         )
     features = point_features(coords, frame.intensity[pairs.rows[kept]], frame.sensor)
-    height, width = recipe.teacher.image_size
-    image = prepare(view.image(), (height, width), antialias=recipe.teacher.antialias)
-    if color is not None:
-        image = color(image)
-    # published rule: the column and row of the recorded image, brought to the resized one and rounded down
-    ratio = np.array([width / view.width, height / view.height])
-    pixels = np.floor(np.floor(pairs.pixels[kept]) * ratio)
-    return DistilSample(
-        tokenizer(coords, features), image, torch.from_numpy(pixels.astype(np.float32)), f"{frame.token}/{view.name}"
-    )
+    recorded, images, pixels = view.image(), [], []
+    matches = [None] * len(recipe.teachers) if colors is None else colors
+    wanted = [(t.image_size, t.antialias, color) for t, color in zip(recipe.teachers, matches, strict=True)]
+    different = list(dict.fromkeys(wanted))
+    for (height, width), antialias, color in different:
+        image = prepare(recorded, (height, width), antialias=antialias)
+        images.append(image if color is None else color(image))
+        # published rule: the column and row of the recorded image, brought to the resized one and rounded down
+        ratio = np.array([width / view.width, height / view.height])
+        place = np.floor(np.floor(pairs.pixels[kept]) * ratio)
+        pixels.append(torch.from_numpy(place.astype(np.float32)))
+    shown = tuple(different.index(one) for one in wanted)
+    cloud = tokenizer(coords, features)
+    return DistilSample(cloud, tuple(images), tuple(pixels), shown, f"{frame.token}/{view.name}")
 
 
 def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator) -> SegmentSample:
@@ -163,7 +170,7 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
     """Training samples of ``source``, asked for as (pass over the data, index).
 
-    ``colors``: how pictures are brought to the teacher's colours, by the spec of the data set.
+    ``colors``: how pictures are brought to each teacher's colours, by the spec of the data set.
     """
 
     def __init__(
@@ -171,7 +178,7 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         source: Source,
         recipe: DistilRecipe | SegmentRecipe,
         tokenizer: Tokenizer,
-        colors: Mapping[str, ColorMatch] = MappingProxyType({}),
+        colors: Mapping[str, Sequence[ColorMatch | None]] = MappingProxyType({}),
     ) -> None:
         self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
         self.colors = dict(colors)
@@ -217,28 +224,32 @@ class FullSamples(Dataset[SegmentSample | Skip]):
 
 @dataclass(frozen=True)
 class DistilBatch:
-    """``images`` (B, 3, h, w); point m is paired with ``pixels[m]`` of image ``image_index[m]``.
+    """``images`` (B, 3, h, w) each; point m is paired with ``pixels[k][m]`` of ``images[k][image_index[m]]``.
 
-    ``pictures`` names the images, ``sources`` the data set of each.
+    Teacher t is shown ``images[shown[t]]``. ``pictures`` names what the B are of, ``sources`` the data set of each.
     """
 
     points: PointBatch
-    images: Tensor
+    images: tuple[Tensor, ...]
     image_index: Tensor
-    pixels: Tensor
+    pixels: tuple[Tensor, ...]
+    shown: tuple[int, ...]
     pictures: tuple[str, ...]
     sources: tuple[str, ...]
 
     def to(self, device: torch.device) -> DistilBatch:
         """Copy to ``device``."""
-        images, index, pixels = (t.to(device, non_blocking=True) for t in (self.images, self.image_index, self.pixels))
-        points = self.points.to(device, non_blocking=True)
+        images, pixels = (
+            tuple(t.to(device, non_blocking=True) for t in several) for several in (self.images, self.pixels)
+        )
+        index, points = self.image_index.to(device, non_blocking=True), self.points.to(device, non_blocking=True)
         return replace(self, points=points, images=images, image_index=index, pixels=pixels)
 
     def pin_memory(self) -> DistilBatch:
         """Copy to page-locked memory (called by torch's loader)."""
-        images, index, pixels = (t.pin_memory() for t in (self.images, self.image_index, self.pixels))
-        return replace(self, points=self.points.pin_memory(), images=images, image_index=index, pixels=pixels)
+        images, pixels = (tuple(t.pin_memory() for t in several) for several in (self.images, self.pixels))
+        index, points = self.image_index.pin_memory(), self.points.pin_memory()
+        return replace(self, points=points, images=images, image_index=index, pixels=pixels)
 
 
 @dataclass(frozen=True)
@@ -295,10 +306,10 @@ class Collate:
 
     def _distil(self, samples: Sequence[DistilSample]) -> DistilBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])
-        images = torch.stack([s.image for s in samples])
-        pixels = torch.cat([s.pixels for s in samples])
+        images = tuple(torch.stack(same) for same in zip(*(s.images for s in samples), strict=True))
+        pixels = tuple(torch.cat(same) for same in zip(*(s.pixels for s in samples), strict=True))
         pictures, sources = tuple(s.picture for s in samples), tuple(s.source for s in samples)
-        return DistilBatch(points, images, points.cloud_index(), pixels, pictures, sources)
+        return DistilBatch(points, images, points.cloud_index(), pixels, samples[0].shown, pictures, sources)
 
     def _segment(self, samples: Sequence[SegmentSample]) -> SegmentBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])
