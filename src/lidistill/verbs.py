@@ -147,7 +147,10 @@ def pretrain(
     ] = "scalr-plus",
     teacher: Annotated[
         str | None,
-        arg(metavar="NAME", help="Short name (dinov2-vitl14), hub name, local folder, program.pt2, or city."),
+        arg(
+            metavar="NAME[,NAME]",
+            help="Short name (dinov2-vitl14), hub name, local folder, program.pt2, or city; or several, by commas.",
+        ),
     ] = None,
     student: Annotated[str | None, arg(metavar="NAME", help="Student by name, for example waffleiron-48-256.")] = None,
     epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
@@ -159,11 +162,12 @@ def pretrain(
     """Distil an image network into a lidar network, without labels.
 
     Every scan is seen through one random camera; the points that this camera sees learn the teacher's features at
-    their pixels. Uses the split train where there is one, otherwise all scans.
+    their pixels (of several teachers, all side by side). Uses the split train where there is one, otherwise all scans.
 
     Try:
 
         $ lidistill pretrain my_rig/ --teacher dinov2-vitl14 --student waffleiron-48-256 --out runs/a
+        $ lidistill pretrain my_rig/ --teacher dinov2-vitl14,maskclip-vitb16 --out runs/two
         $ lidistill pretrain semantic-kitti:/data/kitti my_rig/ --out runs/both --set batch_size=4
         $ lidistill pretrain my_rig/ --out runs/a --resume
     """
@@ -382,6 +386,62 @@ def table(
     from lidistill.apps.table import table as act
 
     return act(cards, metrics=metric or ("miou",), format=format, out=out)
+
+
+def reproduce(
+    name: Positional[Annotated[str | None, arg(metavar="TABLE", help="table3, table4 ...; none lists them.")]] = None,
+    *,
+    scale: Annotated[
+        Literal["city", "paper"], arg(help="Small, on the synthetic city; or the real data sets and sizes.")
+    ] = "city",
+    data: Annotated[Path, arg(metavar="FOLDER", help="Folder that holds the data sets, for --scale paper.")] = Path(
+        "data"
+    ),
+    work: Annotated[Path, arg(metavar="FOLDER", help="Cities and runs; shared by all tables.")] = Path(
+        "runs/reproduce"
+    ),
+    cards: Annotated[
+        Path | None, arg(metavar="FOLDER", help="Also write one card per cell, all seeds together, here.")
+    ] = None,
+    seeds: UseAppendAction[
+        Annotated[tuple[int, ...], arg(metavar="N", help="Only these seeds; default: those of the table.")]
+    ] = (),
+    set: Set = (),
+    dry_run: Annotated[bool, arg(help="Only print the runs, and at the paper's scale what they cost.")] = False,
+    cluster: Annotated[
+        Literal["slurm", "local"] | None, arg(help="Submit the runs, one job each, instead of doing them here.")
+    ] = None,
+    cluster_option: UseAppendAction[
+        Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="For submitit, for example slurm_partition=gpu.")]
+    ] = (),
+    format: Annotated[Literal["text", "markdown", "html", "latex"], arg(help="How it is written.")] = "text",
+) -> str:
+    """Make a table of the ScaLR paper: run or resume what has no card yet, print it beside the published figures.
+
+    Tables share runs; a backbone is distilled once for all of them. Interrupted work goes on where it was.
+
+    Try:
+
+        $ lidistill reproduce table4 --dry-run
+        $ lidistill reproduce table4 --seeds 0 --set workers=1
+        $ lidistill reproduce table4 --scale paper --data /data --dry-run
+        $ lidistill reproduce table4 --scale paper --data /data --cluster slurm --cluster-option slurm_partition=gpu
+    """
+    from lidistill.apps.reproduce import reproduce as act
+
+    return act(
+        name,
+        scale=scale,
+        data=data,
+        work=work,
+        cards=cards,
+        seeds=seeds,
+        set=set,
+        dry_run=dry_run,
+        cluster=cluster,
+        cluster_options=cluster_option,
+        format=format,
+    )
 
 
 def report(run: Positional[RunFolder]) -> Path:
