@@ -20,6 +20,7 @@ __all__ = [
     "probe",
     "recipes",
     "report",
+    "reproduce",
     "simulate",
     "table",
 ]

@@ -18,7 +18,7 @@ ORDER = (
     ("start here", ("demo", "simulate", "doctor")),
     ("learn", ("pretrain", "probe", "finetune", "import-checkpoint")),
     ("use", ("evaluate", "predict", "report", "recipes")),
-    ("compare", ("table",)),
+    ("compare", ("table", "reproduce")),
 )
 
 TUTORIAL = """usage: lidistill VERB [options]          lidistill VERB --help shows examples

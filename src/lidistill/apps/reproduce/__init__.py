@@ -1,0 +1,119 @@
+"""``lidistill reproduce``: a table of the ScaLR paper, run, resumed and set beside the published figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from lidistill.apps.reproduce.cost import cost
+from lidistill.apps.reproduce.execute import prepare, run_here, submit
+from lidistill.apps.reproduce.plan import Job, Place, jobs, last_job
+from lidistill.apps.reproduce.show import Cells, table_rows
+from lidistill.apps.reproduce.table_file import City, Scale, Table, load_table, table_names
+from lidistill.apps.table import RENDER
+from lidistill.errors import RunError
+from lidistill.evaluation.card import Card, merge_cards, read_card, write_card
+from lidistill.evaluation.table import text_table
+
+log = logging.getLogger("lidistill")
+
+
+def reproduce(
+    name: str | None,
+    *,
+    scale: str = "city",
+    data: str | Path = "data",
+    work: str | Path = "runs/reproduce",
+    cards: str | Path | None = None,
+    seeds: Sequence[int] = (),
+    set: Sequence[str] = (),
+    dry_run: bool = False,
+    cluster: str | None = None,
+    cluster_options: Sequence[str] = (),
+    format: str = "text",
+) -> str:
+    """See ``lidistill.verbs.reproduce``. Returns what the command prints."""
+    if name is None:
+        return "\n".join(load_table(known).title for known in table_names())
+    table = load_table(name)
+    chosen = table.at(scale)
+    place = Place(Path(work), Path(data))
+    planned = jobs(chosen, tuple(seeds) or chosen.seeds, place, tuple(set))
+    if dry_run:
+        return dry(name, table, chosen, planned, place, scale)
+    if any(not job.done() for job in planned):
+        prepare(chosen, place)
+    if cluster is not None:
+        parameters = yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in cluster_options)) or {}
+        numbers = submit(planned, Path(work) / "cluster", cluster, parameters)
+        return f"{len(numbers)} runs submitted to {cluster}; the same command without --cluster shows what is there"
+    failed = run_here(planned)
+    found = finished(chosen, tuple(seeds) or chosen.seeds, place, tuple(set))
+    if cards is not None:
+        for (row, column), card in found.items():
+            write_card(card, card_path(Path(cards), row, column))
+    text = f"{table.title}\n\n{RENDER[format](table_rows(table, chosen, found))}"
+    if failed:
+        print(text)
+        raise RunError(f"{len(failed)} runs failed, the first: {failed[0]}")
+    return text
+
+
+def finished(scale: Scale, seeds: Sequence[int], place: Place, options: tuple[str, ...] = ()) -> Cells:
+    """The cells of which every seed is there, merged."""
+    found = {}
+    for row, column in scale.cells():
+        made = [last_job(scale, row, column, seed, place, options).card() for seed in seeds]
+        there: list[Card] = [card for card in made if card is not None]
+        if len(there) == len(seeds):
+            found[row.name, column.name] = merge_cards(there, f"{row.name}/{column.name}")
+    return found
+
+
+def card_path(folder: Path, row: str, column: str) -> Path:
+    """Where the merged card of a cell lies."""
+    return folder / row.replace(" ", "-").replace("/", "-") / f"{column.replace(' ', '-').replace('/', '-')}.json"
+
+
+def committed(name: str, folder: Path) -> str:
+    """The table of the merged cards in ``folder`` as markdown (for the pages of the documentation)."""
+    table = load_table(name)
+    cells = {}
+    for row, column in table.city.cells():
+        path = card_path(folder, row.name, column.name)
+        if path.is_file():
+            cells[row.name, column.name] = read_card(path)
+    return RENDER["markdown"](table_rows(table, table.city, cells))
+
+
+def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Place, size: str) -> str:
+    """What would be run: the data, every command, and at the paper's scale what it costs."""
+    lines = [f"{name}: {table.title}", *([scale.says] if scale.says else []), "", "data"]
+    for known, place_of in ((known, place.source(key, known)) for key, known in scale.data.items()):
+        there = "simulated when it is not there" if isinstance(known, City) else "expected"
+        lines.append(f"  {place_of} ({there})")
+    lines += ["", f"{len(planned)} runs, {sum(job.done() for job in planned)} of them there"]
+    lines += [f"  {'done  ' if job.done() else ''}{job.command()}" for job in planned]
+    waiting = [line for line in scale.rows if line.open]
+    lines += [f"  open: {line.name}: {line.open}" for line in waiting]
+    if size == "paper":
+        rows = []
+        for job in planned:
+            if job.verb == "evaluate":
+                continue
+            estimate = cost(job)
+            rows.append(
+                {
+                    "run": f"{job.folder.parent.name}/{job.folder.name}",
+                    "GPU hours": f"{estimate.hours:.1f}",
+                    "GB": f"{estimate.memory:.0f}",
+                    "scans": estimate.scans,
+                }
+            )
+        hours = sum(float(str(row["GPU hours"])) for row in rows)
+        lines += ["", text_table(rows), f"{hours:.0f} GPU hours in all: arithmetic, not a measurement (100 TFLOP/s,"]
+        lines[-1] += " 1.5 TB/s sustained; see lidistill/apps/reproduce/cost.py), evaluation not counted"
+    return "\n".join(lines)

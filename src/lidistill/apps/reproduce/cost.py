@@ -1,0 +1,84 @@
+"""What a run asks of a GPU, by arithmetic: an order of magnitude to plan with, not a measurement.
+
+Multiply-adds of a WaffleIron per point: ``2 C^2 + 20 C`` a layer (both mixes), ``(K + 3) C^2`` in the embedding of K
+neighbours (``reference-facts`` 1.8: 1.36 T for 20 000 points at C = 768, K = 16; the formula gives 1.38 T). Training
+costs three forward passes. A vision transformer: ``12 D^2`` a token and layer, ``2 T D`` for attention over T tokens.
+Time = arithmetic at ``RATE`` + memory traffic of the student at ``BANDWIDTH`` (narrow students are bound by it).
+Memory = what the backward pass keeps of every layer, the neighbours' tensor, weights with AdamW's state, the teacher.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lidistill.apps.reproduce.plan import Job
+from lidistill.training.recipe import DistilRecipe, load_recipe
+
+RATE = 100e12
+"""Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
+BANDWIDTH = 1.5e12
+"""Sustained bytes/s of its memory."""
+KEPT = 12
+"""Values of C channels that training keeps per point and layer; each is written and read about three times."""
+TRANSFORMERS = {"s": (12, 384), "b": (12, 768), "l": (24, 1024), "g": (40, 1536), "h": (32, 1280)}
+"""Depth and width by size."""
+SCANS = {
+    "nuscenes": 28_130,
+    "semantic-kitti": 19_130,
+    "pandaset-64": 3_920,
+    "pandaset-gt": 3_920,
+}
+"""Training scans of the data sets (ScaLR: 55 100 in all)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``hours`` on one GPU, ``memory`` in GB; ``scans`` one training pass reads."""
+
+    hours: float
+    memory: float
+    scans: int
+
+
+def cost(job: Job) -> Cost:
+    """What a training job costs; evaluation is not counted."""
+    given = dict(job.options)
+    # a student is named where its backbone was made
+    named = {"student": dict(job.chain()[0].options).get("student")} | given
+    overrides = [f"{key}={named[key]}" for key in ("student", "teacher", "epochs") if named.get(key) is not None]
+    recipe = load_recipe(_recipe_name(job, given), [*overrides, *given.get("set", ())])
+    student = recipe.student
+    scans = sum(SCANS[source.partition(":")[0]] for source in job.sources)
+    scans = max(round(scans * float(given.get("fraction", 1))), 1)
+    width, depth, near = student.width, student.depth, student.neighbors
+    forward = 2 * recipe.points * (depth * (2 * width**2 + 20 * width) + (near + 3) * width**2)
+    trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
+    layer = recipe.points * width * 2  # bytes in bf16
+    traffic = layer * (depth * KEPT + 3 * near) * trained
+    seconds = trained * forward / RATE + traffic / BANDWIDTH
+    kept = layer * ((depth * KEPT if trained == 3 else KEPT) + 3 * near) * recipe.batch_size
+    memory = kept + 16.0 * (2 * depth * width**2)
+    if isinstance(recipe, DistilRecipe):
+        for teacher in recipe.teachers:
+            arithmetic, weights = _transformer(teacher.name, teacher.image_size)
+            seconds += arithmetic / RATE
+            memory += weights
+    return Cost(scans * recipe.epochs * seconds / 3600, memory / 1e9, scans)
+
+
+def _recipe_name(job: Job, given: Mapping[str, Any]) -> str:
+    default = {"pretrain": "scalr-plus", "probe": "linear-probe"}.get(job.verb)
+    return str(given.get("recipe") or default or ("from-scratch" if job.parent is None else "finetune"))
+
+
+def _transformer(name: str, size: tuple[int, int]) -> tuple[float, float]:
+    """FLOPs of one picture and bytes of the weights (float32)."""
+    found = re.search(r"-?vit([sblgh])\w*?(\d+)", name)
+    if found is None:  # a ResNet-50 at stride 4
+        return 2 * 4.1e9 * size[0] * size[1] / 224**2 * 4, 1e8
+    depth, dim = TRANSFORMERS[found[1]]
+    tokens = (size[0] // int(found[2])) * (size[1] // int(found[2]))
+    return 2 * tokens * depth * (12 * dim**2 + 2 * tokens * dim), 4 * depth * 12 * dim**2

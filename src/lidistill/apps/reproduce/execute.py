@@ -1,0 +1,90 @@
+"""Doing the jobs of a table: one after the other here, or spread over a cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lidistill
+from lidistill.apps.reproduce.plan import Job, Place
+from lidistill.apps.reproduce.table_file import City, Scale
+from lidistill.errors import InputError, LidistillError
+
+log = logging.getLogger("lidistill")
+
+
+def prepare(scale: Scale, place: Place) -> None:
+    """Simulate the cities that are not there; a missing data set is one sentence that names all."""
+    missing = []
+    for name, known in scale.data.items():
+        if isinstance(known, City):
+            folder = place.city(known)
+            if not (folder / "rig.yaml").is_file():
+                log.info("city %s: %s", name, folder)
+                lidistill.simulate(folder, **known.model_dump(), overwrite=True)
+        elif not (path := _folder(place.source(name, known))).exists():
+            missing.append(str(path))
+    if missing:
+        raise InputError(f"data sets are missing: {', '.join(missing)}; name the folder that holds them with --data")
+
+
+def _folder(spec: str) -> Path:
+    """The path in ``NAME:/path?options``, or the path that it is."""
+    return Path((spec.partition(":")[2] or spec).partition("?")[0])
+
+
+def run(job: Job) -> None:
+    """Do one job, or go on with it where it was interrupted; nothing when it is done."""
+    if job.done():
+        return
+    positional, named = job.arguments()
+    if job.verb != "evaluate":
+        named["resume"] = (job.folder / "recipe.yaml").is_file()
+    getattr(lidistill, job.verb)(*positional, **named)
+
+
+def run_here(jobs: Sequence[Job]) -> list[str]:
+    """Do what is not done, parents first. Returns what failed; jobs that need a failed one are left out."""
+    todo = [job for job in jobs if not job.done()]
+    log.info("%d of %d runs are there", len(jobs) - len(todo), len(jobs))
+    failed: dict[Path, str] = {}
+    for number, job in enumerate(todo, 1):
+        if job.parent is not None and job.parent.folder in failed:
+            failed[job.folder] = f"{job.folder}: left out, its backbone failed"
+            continue
+        log.info("[%d/%d] %s", number, len(todo), job.folder)
+        try:
+            run(job)
+        except LidistillError as error:
+            log.error("failed: %s", error)
+            failed[job.folder] = f"{job.folder}: {error}"
+    return list(failed.values())
+
+
+def submit(jobs: Sequence[Job], folder: Path, cluster: str, parameters: dict[str, Any]) -> list[str]:
+    """Send what is not done to a cluster, one job per run, an array per generation; returns the numbers of the jobs.
+
+    ``cluster``: ``slurm``, or ``local`` for processes on this machine; ``parameters`` are those of submitit
+    (``slurm_partition``, ``timeout_min``, ``gpus_per_node`` ...). A generation waits for the one before it.
+    """
+    try:
+        from submitit import AutoExecutor
+    except ImportError:
+        raise InputError("--cluster needs submitit: pip install 'lidistill[cluster]'") from None
+    todo = [job for job in jobs if not job.done()]
+    numbers: list[str] = []
+    before: list[Any] = []
+    for generation in sorted({len(job.chain()) for job in todo}):
+        executor = AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**parameters)
+        if before and cluster == "slurm":
+            waits = "afterok:" + ":".join(str(job.job_id) for job in before)
+            executor.update_parameters(slurm_additional_parameters={"dependency": waits})
+        elif before:
+            for job in before:
+                job.result()
+        before = executor.map_array(run, [job for job in todo if len(job.chain()) == generation])
+        numbers += [str(job.job_id) for job in before]
+    return numbers

@@ -1,0 +1,184 @@
+"""What a table of the paper consists of: a strict YAML file per table, at two scales."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lidistill import verbs
+from lidistill.errors import InputError, nearest
+
+FOLDER = resources.files("lidistill.apps.reproduce") / "tables"
+OURS = {"out", "data", "sources", "run", "seed", "resume", "overwrite", "set"}
+"""Arguments of the verbs that the plan fills in itself (``set`` is merged)."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class City(_Part):
+    """A synthetic city, simulated when it is not there."""
+
+    sensor: str
+    style: str = "grid"
+    scenes: int = 25
+    frames: int = 2
+    seed: int = 1
+
+
+class Step(_Part):
+    """One run: a verb, its data, its options as on the command line."""
+
+    verb: Literal["pretrain", "probe", "finetune", "evaluate"]
+    data: tuple[str, ...] = ()
+    """Names of the table's data; none = those of the column."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    without_parent: dict[str, Any] = Field(default_factory=dict)
+    """Options of a step that starts from random weights, in place of those above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options(cls, values: Any) -> Any:
+        """``{verb: probe, recipe: city-probe}``: whatever is no key of a step is an option of its verb."""
+        if not isinstance(values, dict) or values.get("verb") not in {"pretrain", "probe", "finetune", "evaluate"}:
+            return values
+        known = [name for name in inspect.signature(getattr(verbs, values["verb"])).parameters if name not in OURS]
+        known.append("set")
+        options = {key: value for key, value in values.items() if key not in cls.model_fields}
+        for key in (*options, *values.get("without_parent", {})):
+            if key not in known:
+                raise ValueError(f"{values['verb']} has no option {key!r}{nearest(key, known)}")
+        return {key: value for key, value in values.items() if key in cls.model_fields} | {"options": options}
+
+
+class Line(_Part):
+    """A row: how the backbone came about; ``steps`` come before those of the column."""
+
+    name: str
+    paper: str | None = None
+    """The row of the paper beside it."""
+    steps: tuple[Step, ...] = ()
+    student: str | None = None
+    """Of the steps that start from random weights."""
+    columns: tuple[str, ...] | None = None
+    """Those it has a figure in; None = all."""
+    open: str | None = None
+    """Why this row cannot be made yet."""
+
+
+class Column(_Part):
+    """A column: where and how the backbone is measured."""
+
+    name: str
+    paper: str | None = None
+    data: str | None = None
+    steps: tuple[Step, ...]
+    metric: str = "miou"
+
+
+class Scale(_Part):
+    """A table at one scale."""
+
+    seeds: tuple[int, ...] = (0,)
+    says: str = ""
+    """What stands in for what."""
+    data: dict[str, City | str]
+    """Name -> a city, or a source with ``{data}`` for the folder of data sets."""
+    rows: tuple[Line, ...]
+    columns: tuple[Column, ...]
+
+    @model_validator(mode="after")
+    def _known(self) -> Scale:
+        of_rows, of_columns = (s for r in self.rows for s in r.steps), (s for c in self.columns for s in c.steps)
+        for step in (*of_rows, *of_columns):
+            for name in step.data:
+                if name not in self.data:
+                    raise ValueError(f"no data {name!r}{nearest(name, list(self.data))}")
+        for row in self.rows:
+            for name in row.columns or ():
+                if name not in {column.name for column in self.columns}:
+                    raise ValueError(f"row {row.name!r}: there is no column {name!r}")
+        return self
+
+    def cells(self) -> Iterator[tuple[Line, Column]]:
+        """Row by row, those that can be made."""
+        for row in self.rows:
+            for column in self.columns:
+                if row.open is None and (row.columns is None or column.name in row.columns):
+                    yield row, column
+
+
+class Paper(_Part):
+    """The published figures, mIoU in per cent unless the column says otherwise."""
+
+    says: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float | None, ...]]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Paper:
+        for name, row in self.rows.items():
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {name!r} has {len(row)} figures for {len(self.columns)} columns")
+        return self
+
+    def figure(self, row: str | None, column: str | None) -> float | None:
+        """The published figure, or None where there is none."""
+        if row is None or column is None:
+            return None
+        return self.rows[row][self.columns.index(column)]
+
+
+class Table(_Part):
+    """A table of the paper."""
+
+    title: str
+    paper: Paper
+    """The published figures."""
+    city: Scale
+    """On this machine."""
+    paper_scale: Scale
+    """With the real data sets and sizes."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Table:
+        for scale in (self.city, self.paper_scale):
+            for row in scale.rows:
+                if row.paper is not None and row.paper not in self.paper.rows:
+                    raise ValueError(f"row {row.name!r}: the paper has no row {row.paper!r}")
+            for column in scale.columns:
+                if column.paper is not None and column.paper not in self.paper.columns:
+                    raise ValueError(f"column {column.name!r}: the paper has no column {column.paper!r}")
+        return self
+
+    def at(self, scale: str) -> Scale:
+        """The table at ``scale`` (city or paper)."""
+        return self.city if scale == "city" else self.paper_scale
+
+
+def table_names() -> list[str]:
+    """``table1`` ... as far as they are there."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_table(name: str) -> Table:
+    """Read a table by name; raises ``InputError`` in one sentence."""
+    if name not in table_names():
+        raise InputError(f"there is no {name!r}{nearest(name, table_names())}; tables: {', '.join(table_names())}")
+    return parse_table(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")), name)
+
+
+def parse_table(values: Mapping[str, Any], name: str) -> Table:
+    """Validate a table's values; ``name`` is used in the messages only."""
+    try:
+        return Table.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{name}: {place}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,182 @@
+"""``lidistill reproduce``: shared runs are made once, finished ones kept, cells are what the cards say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lidistill.apps import reproduce as verb
+from lidistill.apps.reproduce import committed, finished, reproduce
+from lidistill.apps.reproduce.cost import cost
+from lidistill.apps.reproduce.execute import run_here
+from lidistill.apps.reproduce.plan import Place, jobs, last_job
+from lidistill.apps.reproduce.table_file import Table, load_table, parse_table, table_names
+from lidistill.cli import main
+from lidistill.errors import InputError, RunError
+
+TINY = """
+title: A table
+paper: {says: none, columns: [A, B], rows: {one: [50.0, 10.0], none: [null, 5.0]}}
+city:
+  seeds: [0, 1]
+  data: {rig: "{data}/rig", other: "{data}/other"}
+  rows:
+    - {name: distilled, paper: one, steps: [{verb: pretrain, recipe: city, data: [rig], epochs: 1}]}
+    - {name: scratch, paper: none, student: waffleiron-1-8, columns: [finetuned]}
+    - {name: later, open: needs another method}
+  columns:
+    - {name: probed, paper: A, data: rig, steps: [{verb: probe, recipe: city-probe, epochs: 1}]}
+    - name: finetuned
+      paper: B
+      data: other
+      metric: accuracy
+      steps:
+        - {verb: finetune, recipe: city-supervised, epochs: 1}
+        - {verb: evaluate, data: [rig]}
+paper_scale:
+  data: {nuscenes: "nuscenes:{data}/nuscenes"}
+  rows:
+    - {name: all, steps: [{verb: pretrain, recipe: scalr, data: [nuscenes]}]}
+  columns:
+    - {name: probed, data: nuscenes, steps: [{verb: probe}]}
+"""
+SMALL = ("student=waffleiron-1-8", "points=256", "workers=0", "batch_size=2")
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    made = parse_table(yaml.safe_load(TINY), "tiny")
+    monkeypatch.setattr(verb, "load_table", lambda name: made)
+    return made
+
+
+@pytest.fixture
+def data(tiny_rig: Callable[..., Path], tmp_path: Path) -> Path:
+    tiny_rig(tmp_path / "data/rig", frames=3)
+    tiny_rig(tmp_path / "data/other", frames=3, seed=1)
+    return tmp_path / "data"
+
+
+def test_shared_runs_are_planned_once(table: Table, tmp_path: Path) -> None:
+    place = Place(tmp_path, Path("/data"))
+    planned = jobs(table.city, (0, 1), place)
+    assert [job.verb for job in planned if job.seed == 0] == [
+        "pretrain",
+        "probe",
+        "finetune",
+        "evaluate",
+        "finetune",
+        "evaluate",
+    ]
+    assert len({job.folder for job in planned}) == len(planned) == 12
+    scratch = planned[4]
+    assert scratch.parent is None
+    assert dict(scratch.options)["student"] == "waffleiron-1-8"
+    assert planned[2].parent == planned[0]
+    assert planned[3].sources == ("/data/rig",)
+    assert planned[2].sources == ("/data/other",)
+
+
+def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:
+    place = Place(tmp_path, Path("/data"))
+    row, column = table.city.rows[0], table.city.columns[0]
+    one, other = (last_job(table.city, row, column, 0, place, options) for options in ((), ("epochs=2",)))
+    assert one.folder != other.folder
+    assert one.parent is not None
+    assert other.parent is not None
+    assert one.parent.folder != other.parent.folder
+
+
+def test_a_table_is_made_shown_and_not_made_again(
+    table: Table, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: dict[str, Any] = {"data": data, "work": tmp_path / "work", "set": SMALL, "cards": tmp_path / "cards"}
+    text = reproduce("tiny", seeds=(0,), **where)
+    lines = {line.split("  ")[0]: line for line in text.splitlines()[2:]}
+    assert lines["distilled"].split()[-1] == "10.0"
+    assert "open: needs another method" in lines["later"]
+    made = finished(table.city, (0,), Place(tmp_path / "work", data), SMALL)
+    assert set(made) == {("distilled", "probed"), ("distilled", "finetuned"), ("scratch", "finetuned")}
+    assert f"{100 * (made['scratch', 'finetuned'].metrics['accuracy'].mean or 0):.1f}" in lines["scratch"]
+    assert made["distilled", "finetuned"].data.spec == str(data / "rig")
+    assert "distilled" in committed("tiny", tmp_path / "cards")
+    monkeypatch.setattr("lidistill.apps.reproduce.execute.run", lambda job: pytest.fail("made again"))
+    assert reproduce("tiny", seeds=(0,), **where) == text
+
+
+def test_a_failed_backbone_spares_what_needs_it(table: Table, data: Path, tmp_path: Path) -> None:
+    (data / "rig/scans/000000.bin").write_bytes(b"x")
+    with pytest.raises(RunError, match="runs failed, the first: .*pretrain"):
+        reproduce("tiny", seeds=(0,), data=data, work=tmp_path / "work", set=(*SMALL, "bad_frames=0"))
+    planned = jobs(table.city, (0,), Place(tmp_path / "work", data), (*SMALL, "bad_frames=0"))
+    assert not planned[0].done()
+    assert planned[4].done(), "the run from scratch on the other rig needs no backbone"
+
+
+def test_runs_are_spread_by_submitit(table: Table, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    where: dict[str, Any] = {"data": data, "work": tmp_path / "work", "set": SMALL, "seeds": (0,)}
+    run_here(jobs(table.city, (0,), Place(tmp_path / "work", data), SMALL)[:4])
+    said = reproduce("tiny", cluster="local", cluster_options=("timeout_min=5",), **where)
+    assert said.startswith("2 runs submitted to local")
+    sent = jobs(table.city, (0,), Place(tmp_path / "work", data), SMALL)[4:]
+    until = time.monotonic() + 120
+    while not all(job.done() for job in sent):
+        assert time.monotonic() < until, "the submitted runs did not finish"
+        time.sleep(0.2)
+    assert "scratch" in reproduce("tiny", **where)
+
+
+def test_missing_data_are_named(table: Table, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data sets are missing: .*rig, .*other; name the folder"):
+        reproduce("tiny", data=tmp_path / "nowhere", work=tmp_path / "work")
+
+
+def test_cost_grows_with_the_work(table: Table, tmp_path: Path) -> None:
+    place = Place(tmp_path, Path("/data"))
+    row, column = table.paper_scale.rows[0], table.paper_scale.columns[0]
+    probe = last_job(table.paper_scale, row, column, 0, place)
+    assert probe.parent is not None
+    distil = cost(probe.parent)
+    # 25 passes of nuScenes, 1.36 T multiply-adds a scan forward: at least 25 x 28130 x 3 x 2.7e12 / 100e12 seconds
+    assert 16 < distil.hours < 60
+    assert distil.scans == 28_130
+    assert cost(probe).hours < distil.hours
+    assert cost(last_job(table.paper_scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
+
+
+@pytest.mark.parametrize("name", table_names())
+@pytest.mark.parametrize("scale", ["city", "paper"])
+def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", name, "--scale", scale, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert load_table(name).title in shown
+    assert "lidistill pretrain" in shown
+    assert ("GPU hours in all" in shown) == (scale == "paper")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("verb: probe, recipe", "verb: probe, recip", "probe has no option 'recip'; did you mean 'recipe'"),
+        ("data: [rig], epochs", "data: [rigg], epochs", "no data 'rigg'; did you mean 'rig'"),
+        ("paper: one", "paper: two", "the paper has no row 'two'"),
+        ("paper: B", "paper: C", "the paper has no column 'C'"),
+        ("columns: [finetuned]", "columns: [tuned]", "there is no column 'tuned'"),
+        ("[50.0, 10.0]", "[50.0]", "1 figures for 2 columns"),
+        ("title: A table", "titel: A table", "title: Field required"),
+    ],
+)
+def test_a_wrong_table_is_one_sentence(old: str, new: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_table(yaml.safe_load(TINY.replace(old, new, 1)), "tiny")
+
+
+def test_unknown_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "tabel4"]) == 2
+    assert "did you mean 'table4'" in capsys.readouterr().err
