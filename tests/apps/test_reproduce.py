@@ -111,7 +111,7 @@ def test_a_table_is_made_shown_and_not_made_again(
 
 def test_a_failed_backbone_spares_what_needs_it(table: Table, data: Path, tmp_path: Path) -> None:
     (data / "rig/scans/000000.bin").write_bytes(b"x")
-    with pytest.raises(RunError, match="runs failed, the first: .*pretrain"):
+    with pytest.raises(RunError, match=r"runs failed, the first: .*pretrain"):
         reproduce("tiny", seeds=(0,), data=data, work=tmp_path / "work", set=(*SMALL, "bad_frames=0"))
     planned = jobs(table.city, (0,), Place(tmp_path / "work", data), (*SMALL, "bad_frames=0"))
     assert not planned[0].done()
