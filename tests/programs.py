@@ -10,27 +10,27 @@ from torch import nn
 
 
 class Patches(nn.Module):
-    """8 x 8 patches -> 12 features."""
+    """Patches of ``edge`` x ``edge`` pixels -> features."""
 
-    def __init__(self) -> None:
+    def __init__(self, edge: int, features: int) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.conv = nn.Conv2d(3, 12, 8, stride=8)
+        self.conv = nn.Conv2d(3, features, edge, stride=edge)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.tanh(4 * self.conv(images))
 
 
 @cache
-def _program() -> torch.export.ExportedProgram:
+def _program(edge: int, features: int) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=64)
     rows, columns = (torch.export.Dim(name, min=2, max=256) for name in ("rows", "columns"))
-    shapes = ({0: batch, 2: 8 * rows, 3: 8 * columns},)
-    return torch.export.export(Patches().eval(), (torch.rand(2, 3, 48, 96),), dynamic_shapes=shapes)
+    shapes = ({0: batch, 2: edge * rows, 3: edge * columns},)
+    return torch.export.export(Patches(edge, features).eval(), (torch.rand(2, 3, 48, 96),), dynamic_shapes=shapes)
 
 
-def tiny_program(folder: Path) -> Path:
+def tiny_program(folder: Path, name: str = "patches", edge: int = 8, features: int = 12) -> Path:
     """Write the program and return its path."""
-    path = folder / "patches.pt2"
-    torch.export.save(_program(), path)
+    path = folder / f"{name}.pt2"
+    torch.export.save(_program(edge, features), path)
     return path

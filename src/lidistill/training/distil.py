@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from lidistill.training.loop import fit
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
 from lidistill.training.samples import Collate, DistilBatch, DistilSample, TrainSamples
+
+if TYPE_CHECKING:
+    from lidistill.objectives import Objective
 
 
 class FeatureMaps:
@@ -95,6 +99,20 @@ def _pictures(source: Source, frames: Sequence[int]) -> Iterator[NDArray[np.uint
             continue
 
 
+def by_teacher(
+    objective: Objective, teachers: Sequence[Teacher], features: Tensor, target: Tensor
+) -> dict[str, Tensor]:
+    """The loss of every teacher's part of (M, D) by itself, ``loss/teacher NAME``; nothing for one teacher alone.
+
+    Where one stays near its first value while another falls, the other drowns it: give it a weight.
+    """
+    if len(teachers) == 1:
+        return {}
+    learned, said = (torch.split(t, [teacher.dim for teacher in teachers], 1) for t in (features, target))
+    names = [f"loss/teacher {label}" for label in labels(teachers)]
+    return {name: objective(own, part) for name, own, part in zip(names, learned, said, strict=True)}
+
+
 def distil(
     fabric: Fabric,
     run: Run,
@@ -120,21 +138,13 @@ def distil(
             found = teacher_features(maps, batch)
         target = join(found, weights)
         features = model(batch.points).float()
-        learned = features.detach()
-        return {"loss": objective(features, target), **by_teacher(learned, target), **by_source(learned, target, batch)}
+        beside = {**by_teacher(objective, teachers, features.detach(), target), **by_source(features, target, batch)}
+        return {"loss": objective(features, target), **beside}
 
     # AdamW over all parameters, one-dimensional ones included, as published
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer, colors)
     names = samples.names if len(samples.names) > 1 else ()
-
-    def by_teacher(features: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The loss of the part that every teacher of several has, by itself: whether one drowns the others."""
-        if len(teachers) == 1:
-            return {}
-        pieces = (torch.split(t, [teacher.dim for teacher in teachers], 1) for t in (features, target))
-        names = (f"loss/teacher {label}" for label in labels(teachers))
-        return {name: objective(own, said) for name, own, said in zip(names, *pieces, strict=True)}
 
     def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
         """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
@@ -142,7 +152,7 @@ def distil(
         for name in names:
             clouds = torch.tensor([source == name for source in batch.sources], device=features.device)
             rows = clouds[batch.image_index]
-            own = objective(features[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
+            own = objective(features.detach()[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
             found[f"loss/{name}"] = own
         return found
 
