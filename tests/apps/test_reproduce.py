@@ -92,6 +92,14 @@ def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:
     assert one.parent.folder != other.parent.folder
 
 
+def test_options_for_the_machine_are_the_same_run(table: Table, tmp_path: Path) -> None:
+    place = Place(tmp_path, Path("/data"))
+    row, column = table.city.rows[0], table.city.columns[0]
+    one, other = (last_job(table.city, row, column, 0, place, options) for options in ((), ("workers=1",)))
+    assert one.folder == other.folder
+    assert dict(other.options)["set"] == ("workers=1",)
+
+
 def test_a_table_is_made_shown_and_not_made_again(
     table: Table, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from lidistill.datasets.source import Source
 
 PACKAGES = ("lidistill", "torch", "numpy", "scipy", "lightning", "transformers")
-VARIES = {"seed", "parent"}
+BY_MACHINE = {"workers", "checkpoint_minutes", "checkpoint_iterations"}
+"""Recipe keys that fit a run to its machine and change nothing about its result."""
+VARIES = {"seed", "parent", *BY_MACHINE}
 """Recipe keys in which two runs of one experiment may differ (the run a backbone came from differs by seed too)."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.apps.reproduce.table_file import City, Column, Line, Scale, Step
-from lidistill.evaluation.card import Card, read_card
+from lidistill.evaluation.card import BY_MACHINE, Card, read_card
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,16 @@ def _folder(
     place: Place, verb: str, names: tuple[str, ...], said: tuple[tuple[str, Any], ...], seed: int, parent: Job | None
 ) -> Path:
     """Named by what the run is: readable, and different for everything that makes a different result."""
-    told = [verb, names, said, parent and str(parent.folder.parent.name)]
+    options = [option for key, value in said if (option := _told(key, value))[1] != []]
+    told = [verb, names, options, parent and parent.folder.parent.name]
     key = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
     shown = [verb, "+".join(names)] + [str(v) for k, v in said if k in {"student", "teacher", "fraction"}]
     slug = "-".join("".join(c if c.isalnum() or c in "+.-" else "-" for c in word) for word in shown)
     return place.work / f"{slug[:80]}-{key}" / f"seed-{seed}"
+
+
+def _told(key: str, value: Any) -> tuple[str, Any]:
+    """An option as far as it makes a difference to the result."""
+    if key != "set":
+        return key, value
+    return key, [override for override in value if override.partition("=")[0] not in BY_MACHINE]
