@@ -63,6 +63,32 @@ def test_the_student_has_the_reference_rates(reference):
         assert decays[id(parameter)] == (0.5 if parameter.ndim > 1 or "scale" in name else 0.0), name
 
 
+@pytest.mark.parametrize(
+    ("case", "recipe"), [("depth48_decay0.99", "finetune"), ("depth48_decay0.95", "finetune-nuscenes-1")]
+)
+def test_every_tensor_of_a_finetuning_has_the_published_rate(reference, case, recipe):
+    """By published name, through the names of imported checkpoints, as the recipes ask for it."""
+    from lidistill.students.checkpoints import export_state
+    from lidistill.students.config import HeadConfig
+    from lidistill.students.network import Network
+    from lidistill.students.registry import student_config
+    from lidistill.training.recipe import load_recipe
+    from lidistill.training.segment import parameter_groups
+
+    expected, said = reference[case], load_recipe(recipe)
+    assert (said.layer_decay, said.weight_decay) == (expected["layer_decay"], expected["weight_decay"])
+    network = Network(student_config("waffleiron-48-8", norm="layer"), HeadConfig(kind="probe", outputs=3))
+    number = {id(parameter): float(i) for i, parameter in enumerate(network.parameters())}
+    rate = {number[id(p)]: group["lr"] for group in parameter_groups(network, said) for p in group["params"]}
+    for parameter in network.parameters():
+        parameter.data.fill_(number[id(parameter)])  # a tensor tells which one it is, under any name
+    theirs = {name: float(value.flatten()[0]) for name, value in export_state(network).items()}
+    assert set(expected["per_parameter"]) <= set(theirs)
+    assert len(expected["per_parameter"]) == len(rate)
+    for name, (multiplier, _) in expected["per_parameter"].items():
+        assert rate[theirs[name]] == pytest.approx(said.lr * multiplier, rel=1e-12), name
+
+
 def test_rates_by_hand():
     small = network(2)
     groups = layer_decay_groups(small, 0.1, 0.5, 0.3)

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from lidistill.errors import InputError
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe, parse_recipe, recipe_names
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe, parse_recipe
+from lidistill.training.recipe_file import recipe_names
+from lidistill.training.schedules import CosineSchedule
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -54,6 +56,74 @@ def test_overrides_reach_every_level() -> None:
 
 def test_a_segment_recipe_is_one() -> None:
     assert isinstance(load_recipe("linear-probe"), SegmentRecipe)
+
+
+PUBLISHED = {
+    # lr, weight decay, layer decay, drop path, epochs, warm-up, lowest rate, fraction, half of the field of view
+    "probe-nuscenes": (1e-3, 3e-3, None, 0, 20, 2, 1e-5, 1, None),
+    "probe-kitti": (1e-3, 3e-3, None, 0, 20, 2, 1e-5, 1, None),
+    "probe-pandaset": (1e-3, 3e-3, None, 0, 50, 2, 1e-5, 1, 128),
+    "finetune-nuscenes": (2e-3, 0, 0.99, 0.2, 25, 2, 0, 1, None),
+    "finetune-nuscenes-10": (2e-3, 0, 0.95, 0.2, 45, 4, 0, 0.1, None),
+    "finetune-nuscenes-1": (2e-3, 0, 0.95, 0.2, 45, 4, 0, 0.01, None),
+    "finetune-kitti": (2e-3, 0, 0.99, 0.2, 10, 1, 0, 1, None),
+    "finetune-kitti-1": (2e-3, 0, 0.95, 0.2, 45, 4, 0, 0.01, None),
+    "finetune-pandaset": (2e-3, 0, 0.99, 0.2, 25, 2, 0, 1, 128),
+    "finetune-pandaset-gt": (2e-3, 0, 0.99, 0.2, 25, 2, 0, 1, 96),
+    "scalr-plus-probe-nuscenes": (1e-3, 3e-3, None, 0, 20, 2, 0, 1, None),
+    "scalr-plus-probe-kitti": (1e-3, 3e-3, None, 0, 20, 2, 0, 1, None),
+    "scalr-plus-probe-pandaset": (1e-3, 3e-3, None, 0, 50, 2, 0, 1, 128),
+    "scalr-plus-finetune-nuscenes": (1e-4, 0, 0.99, 0.2, 25, 2, 0, 1, None),
+    "scalr-plus-finetune-nuscenes-10": (1e-4, 0, 0.99, 0.2, 45, 4, 0, 0.1, None),
+    "scalr-plus-finetune-nuscenes-1": (1e-4, 0, 0.99, 0.2, 45, 4, 0, 0.01, None),
+    "scalr-plus-finetune-kitti": (1e-4, 0, 0.99, 0.2, 25, 2, 0, 1, None),
+    "scalr-plus-finetune-kitti-1": (1e-4, 0, 0.99, 0.2, 45, 4, 0, 0.01, None),
+    "scalr-plus-finetune-pandaset": (1e-4, 0, 0.99, 0.2, 25, 2, 0, 1, 128),
+    "scalr-plus-finetune-pandaset-gt": (1e-4, 0, 0.99, 0.2, 25, 2, 0, 1, 96),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values_of_probing_and_finetuning(name: str) -> None:
+    lr, weight_decay, layer_decay, drop_path, epochs, warmup, lowest, fraction, half = PUBLISHED[name]
+    recipe = load_recipe(name)
+    assert isinstance(recipe, SegmentRecipe)
+    assert isinstance(recipe.schedule, CosineSchedule)
+    assert (recipe.lr, recipe.weight_decay, recipe.layer_decay) == (lr, weight_decay, layer_decay)
+    assert (recipe.student.drop_path, recipe.epochs, recipe.schedule.warmup_epochs) == (drop_path, epochs, warmup)
+    assert (recipe.schedule.min_lr, recipe.fraction) == (lowest, fraction)
+    assert (recipe.batch_size, recipe.points, recipe.lovasz, recipe.voxel) == (8, 20_000, 1.0, 0.1)
+    assert recipe.frozen == ("probe" in name)
+    assert recipe.fov == (half and ((-half, half), (-half, half), (-8, 8)))
+    assert recipe.student.activation == ("gelu" if name.startswith("scalr-plus") else "relu")
+
+
+def test_every_published_recipe_is_in_the_table_above() -> None:
+    assert {name for name in recipe_names() if "finetune-" in name or "probe-" in name} == set(PUBLISHED)
+
+
+def test_a_fraction_names_its_split() -> None:
+    said = [load_recipe("finetune", [f"fraction={text}"]) for text in ("1", "0.5", "0.25", "0.1", "0.05", "0.01")]
+    splits = [recipe.split for recipe in said if isinstance(recipe, SegmentRecipe)]
+    assert splits == ["train", "train-50", "train-25", "train-10", "train-5", "train-1"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("fraction=0.02", "fraction = 0.02: there are lists for 0.01, 0.05, 0.1, 0.25, 0.5, 1"),
+        ("fraction=1.5", "fraction = 1.5"),
+        ("polar_mix=2", "polar_mix = 2"),
+        ("paste=0.5", "paste needs paste_classes"),
+        ("paste_class=[car]", "did you mean 'paste_classes'"),
+        ("layer_decay=1.5", "layer_decay = 1.5"),
+    ],
+)
+def test_faults_of_segment_recipes_are_sentences(override: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_recipe("finetune", [override])
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
+from lidistill.training.recipe import load_recipe
 from lidistill.training.schedules import (
     CosineSchedule,
     RsqrtSchedule,
@@ -46,6 +47,27 @@ def test_reference_rates_from_the_recipes(reference, name, schedule, epochs):
     for step, lr in zip(case["steps"], case["lr"], strict=True):
         factor = schedule.factor(step, case["iterations_per_epoch"], epochs, case["base_lr"])
         assert case["base_lr"] * factor == pytest.approx(lr, rel=1e-9, abs=0), step
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("pretrain_scalr_merged_bs8", "scalr"),
+        ("pretrain_scalrplus_bs8", "scalr-plus"),
+        ("linprob_nuscenes", "linear-probe"),
+        ("linprob_nuscenes", "probe-nuscenes"),
+        ("finetune_nuscenes_100p", "finetune"),
+        ("finetune_nuscenes_100p", "finetune-nuscenes"),
+        ("finetune_semantic_kitti_100p", "finetune-kitti"),
+    ],
+)
+def test_the_built_in_recipes_have_the_reference_rates(reference, name, recipe):
+    case, said = reference[name], load_recipe(recipe)
+    assert said.epochs * case["iterations_per_epoch"] == case["max_iter"]
+    assert said.lr == case["base_lr"]
+    for step, lr in zip(case["steps"], case["lr"], strict=True):
+        factor = said.schedule.factor(step, case["iterations_per_epoch"], said.epochs, said.lr)
+        assert said.lr * factor == pytest.approx(lr, rel=1e-9, abs=0), step
 
 
 def test_shape_of_the_cosine():

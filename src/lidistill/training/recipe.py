@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -25,11 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from lidistill.datasets.fractions import PERCENTS
 from lidistill.errors import InputError, nearest
-from lidistill.students.config import StudentConfig
+from lidistill.students.config import Box, StudentConfig
 from lidistill.students.registry import student_config
-from lidistill.teachers.catalog import apart
 from lidistill.teachers.config import TeacherConfig
+from lidistill.training.recipe_file import named, read_values
 from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
 
 Mixture = Literal["proportional", "equal"]
@@ -143,6 +142,35 @@ class SegmentRecipe(_Common):
     """Learning-rate factor from one layer to the next one below it (None = one rate for all)."""
     lovasz: float = Field(1.0, ge=0)
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
+    fraction: float = Field(1.0, gt=0, le=1)
+    """Share of the training scans whose labels are used: 0.01 takes the split train-1 of the data, 1 all of train."""
+    fov: Box | None = None
+    """What the student sees of these scans, in place of its own field of view; weights do not depend on it."""
+    polar_mix: float = Field(0.0, ge=0, le=1)
+    """Probability that half of a scan (180 degrees of azimuth) is that of another scan (``transforms.polar_mix``)."""
+    paste: float = Field(0.0, ge=0, le=1)
+    """Probability that a scan gets the instances of ``paste_classes`` of another scan (``transforms.paste``)."""
+    paste_classes: tuple[str, ...] = ()
+    """Classes of which instances are pasted, by name."""
+
+    @field_validator("fraction")
+    @classmethod
+    def _listed(cls, value: float) -> float:
+        known = [percent / 100 for percent in PERCENTS] + [1.0]
+        if value not in known:
+            raise ValueError(f"there are lists for {', '.join(f'{one:g}' for one in known)}")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_paste(self) -> SegmentRecipe:
+        if self.paste and not self.paste_classes:
+            raise ValueError("paste needs paste_classes, the names of the classes to paste")
+        return self
+
+    @property
+    def split(self) -> str:
+        """The split of the data that the recipe trains on."""
+        return "train" if self.fraction == 1 else f"train-{round(100 * self.fraction)}"
 
 
 Recipe = Annotated[DistilRecipe | SegmentRecipe, Field(discriminator="kind")]
@@ -150,35 +178,12 @@ _TAGS = {"distil", "segment", "cosine", "rsqrt", "one", "several"}
 _ADAPTER: TypeAdapter[DistilRecipe | SegmentRecipe] = TypeAdapter(Recipe)
 
 
-def recipe_names() -> list[str]:
-    """Names of the built-in recipes."""
-    folder = resources.files("lidistill.training") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def recipe_text(name: str) -> str:
-    """The YAML text of the built-in recipe ``name`` or of the file at that path."""
-    if name in recipe_names():
-        return (resources.files("lidistill.training") / "recipes" / f"{name}.yaml").read_text()
-    path = Path(name)
-    if path.suffix not in {".yaml", ".yml"}:
-        raise InputError(f"no recipe {name!r}{nearest(name, recipe_names())} (or give the path of a .yaml file)")
-    if not path.is_file():
-        raise InputError(f"recipe file {path} does not exist; built-in recipes: {', '.join(recipe_names())}")
-    return path.read_text()
-
-
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> DistilRecipe | SegmentRecipe:
     """Read a recipe by name or path and apply ``dotted.key=value`` overrides (values are YAML).
 
     Raises ``InputError`` with one sentence per fault.
     """
-    try:
-        values = yaml.safe_load(recipe_text(name))
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"recipe {name}: expected keys and values, found {type(values).__name__}")
+    values = read_values(name)
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, name)
@@ -246,7 +251,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         listed = any(isinstance(node.get(parent), list) for node in nodes)
         nodes = [part for node in nodes for part in _parts(node, parent, override)]
     for node in nodes:
-        node[last] = _named(node.get(last), value)
+        node[last] = named(node.get(last), value)
 
 
 def _parts(node: dict[str, Any], key: str, override: str) -> list[dict[str, Any]]:
@@ -260,13 +265,3 @@ def _parts(node: dict[str, Any], key: str, override: str) -> list[dict[str, Any]
         found.append(part)
     node[key] = found if isinstance(child, list) else found[0]
     return found
-
-
-def _named(part: Any, value: Any) -> Any:
-    """``value`` for ``part``; one that is only a name keeps what the recipe says of the part otherwise."""
-    if isinstance(value, list):
-        return [_named(part, one) for one in value]
-    if not (isinstance(part, dict) and isinstance(value, str)):
-        return value
-    other = {"depth", "width"} | ({"layer", "positions"} if apart(str(part.get("name")), value) else set())
-    return {**{key: old for key, old in part.items() if key not in other}, "name": value}

@@ -38,7 +38,7 @@ def segment(
         logits = model(batch.points).float()[batch.rows]
         return {"loss": cross_entropy_lovasz(logits, batch.labels, recipe.lovasz)}
 
-    optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer)
     fit(fabric, run, network, optimizer, samples, recipe, loss)
     if fabric.is_global_zero:
@@ -48,7 +48,8 @@ def segment(
     return run.load_network()[0]
 
 
-def _groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, Any]]:
+def parameter_groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, Any]]:
+    """What learns, and how fast: one group, or one a layer with ``layer_decay`` (ScaLR, section 4.1)."""
     if recipe.layer_decay is not None and not recipe.frozen:
         return layer_decay_groups(network, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     return [{"params": [p for p in network.parameters() if p.requires_grad]}]
