@@ -278,16 +278,33 @@ def evaluate(
     out: Annotated[
         Path | None, arg(metavar="FOLDER", help="Where to write the result card; default RUN/evaluations.")
     ] = None,
+    tta: Annotated[
+        int, arg(metavar="N", help="Test-time augmentation: poses of each scan, the first as recorded.")
+    ] = 1,
+    map: Annotated[
+        str | None,
+        arg(metavar="NAME", help="Class list (kitti-10, poss-6, my.yaml) in which run and data meet."),
+    ] = None,
+    outside: Annotated[
+        Literal["forbid", "miss"],
+        arg(help="Predicted classes that have no place in the map: never predict them, or count them as wrong."),
+    ] = "forbid",
+    devices: Annotated[int, arg(metavar="N", help="Processes that share the scans, one per GPU.")] = 1,
 ) -> Path:
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
+
+    With --map on data of other classes: both meet in a named class list. Prints ms per scan and Hz beside the sensor's
+    rate.
 
     Try:
 
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
+        $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti --tta 8
+        $ lidistill evaluate runs/nuscenes --data semantic-kitti:/data/kitti --map kitti-10
     """
     from lidistill.apps.evaluate import evaluate as act
 
-    return act(run, data=data, split=split, out=out)
+    return act(run, data=data, split=split, out=out, tta=tta, map=map, outside=outside, devices=devices)
 
 
 def predict(

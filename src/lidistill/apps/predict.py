@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lidistill.apps.pace import pace
 from lidistill.datasets.rig import open_rig
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError, RunError, nearest
@@ -103,18 +104,8 @@ def predict(
     good = len(source) - bad
     if not good:
         raise RunError(f"none of the {len(source)} scans could be labelled")
-    print(_speed(time.perf_counter() - started, good, source.sensor))
+    print(pace(time.perf_counter() - started, good, source.sensor))
     return folder
-
-
-def _speed(seconds: float, scans: int, sensor: Sensor) -> str:
-    """Seconds for everything, reading and writing included."""
-    each = seconds / scans
-    text = f"{scans} scans, {1000 * each:.0f} ms per scan = {1 / each:.1f} Hz"
-    if sensor.rate:
-        pace = "keeps up" if each <= 1 / sensor.rate else f"{each * sensor.rate:.1f} times too slow for live use"
-        text += f"; the sensor {sensor.name} delivers {sensor.rate:g} Hz: {pace}"
-    return text
 
 
 def _source(inputs: Sequence[str], model: ModelConfig, sensor: str | None, columns: int | None) -> Source:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
 
 from lidistill.datasets.source import Source
+from lidistill.errors import InputError
 from lidistill.evaluation.confusion import Confusion
+from lidistill.evaluation.poses import Pose, poses
 from lidistill.sensing.frame import Frame
+from lidistill.students.batch import Tokenizer
 from lidistill.students.network import Network
 from lidistill.training.loader import one_thread, resolve_workers
-from lidistill.training.samples import Collate, FullSamples, SegmentBatch, Skip, full_sample
+from lidistill.training.samples import Collate, Collated, SegmentBatch, SegmentSample, Skip, full_sample
+
+AS_RECORDED = poses(1)
+Ids = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,12 @@ class Scanned:
     rows: Tensor
     labels: Tensor
 
-    def prediction(self) -> NDArray[np.uint8]:
-        """(N,) uint8: the class with the largest output."""
-        return self.outputs.argmax(1)[self.rows].to(torch.uint8).numpy()
+    def prediction(self, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+        """(N,) uint8: the class with the largest output, among those that are ``allowed`` (C,) if that is given."""
+        outputs = self.outputs
+        if allowed is not None:
+            outputs = outputs.masked_fill(~torch.from_numpy(allowed), -torch.inf)
+        return outputs.argmax(1)[self.rows].to(torch.uint8).numpy()
 
 
 def best_device() -> torch.device:
@@ -44,28 +55,77 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def scan(network: Network, source: Source, voxel: float, *, part: tuple[int, int] = (0, 1)) -> Iterator[Scanned | Skip]:
+class Posed(Dataset[tuple[SegmentSample | Skip, ...]]):
+    """Whole scans of ``source`` in order, each in every one of ``poses``; a frame with a pose that fails is skipped."""
+
+    def __init__(self, source: Source, voxel: float, tokenizer: Tokenizer, poses: Sequence[Pose]) -> None:
+        self.source, self.voxel, self.tokenizer, self.poses = source, voxel, tokenizer, tuple(poses)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[SegmentSample | Skip, ...]:
+        try:
+            frame = self.source[index]
+            return tuple(full_sample(pose.apply(frame), self.voxel, self.tokenizer) for pose in self.poses)
+        except InputError as error:
+            return (Skip(f"{self.source.name}[{index}]", str(error)),)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """Packs every pose of a scan by itself."""
+
+    collate: Collate
+
+    def __call__(self, samples: Sequence[SegmentSample | Skip]) -> list[Collated[SegmentBatch]]:
+        return [self.collate([sample]) for sample in samples]  # type: ignore[misc]
+
+
+def scan(
+    network: Network,
+    source: Source,
+    voxel: float,
+    *,
+    part: tuple[int, int] = (0, 1),
+    poses: Sequence[Pose] = AS_RECORDED,
+) -> Iterator[Scanned | Skip]:
     """Run ``network`` (in evaluation mode) over the frames of ``source``, in order.
 
     Preparation runs in loader workers beside the network. ``part`` = (rank, world) takes every world-th frame, so
-    that several devices see each frame exactly once.
+    that several devices see each frame exactly once. With several ``poses`` the network sees each scan in all of them:
+    ``outputs`` are then the mean of the softmax over the poses, a row per recorded point, ``features`` the first's.
     """
     rank, world = part
     network = network.to(best_device()).eval()
     tokenizer = network.backbone.tokenizer
-    samples = FullSamples(source, voxel, tokenizer)
     indices = range(rank, len(source), world)
-    chosen = Subset(samples, indices)
+    chosen = Subset(Posed(source, voxel, tokenizer, poses), indices)
     # one frame needs no extra process
     workers = resolve_workers("auto", world) if len(chosen) > 1 else 0
-    loader = DataLoader(
-        chosen, batch_size=1, collate_fn=Collate(tokenizer), num_workers=workers, worker_init_fn=one_thread
+    loader: DataLoader[list[Collated[SegmentBatch]]] = DataLoader(
+        chosen,  # type: ignore[arg-type]
+        batch_size=None,
+        collate_fn=_Each(Collate(tokenizer)),
+        num_workers=workers,
+        worker_init_fn=one_thread,
     )
     with torch.inference_mode():
-        for index, collated in zip(indices, loader, strict=True):
-            yield from collated.skipped
-            if isinstance(collated.batch, SegmentBatch):
-                yield _scanned(network, collated.batch, index)
+        for index, views in zip(indices, loader, strict=True):
+            for collated in views:
+                yield from collated.skipped
+            seen = [_scanned(network, view.batch, index) for view in views if view.batch is not None]
+            if seen:
+                yield _averaged(seen)
+
+
+def _averaged(seen: Sequence[Scanned]) -> Scanned:
+    """One result of a scan that was seen in several poses."""
+    first = seen[0]
+    if len(seen) == 1:
+        return first
+    outputs = torch.stack([item.outputs.softmax(1)[item.rows] for item in seen]).mean(0)
+    return replace(first, features=first.features[first.rows], outputs=outputs, rows=torch.arange(len(first.rows)))
 
 
 def look(network: Network, frame: Frame, voxel: float) -> Scanned:
@@ -86,33 +146,56 @@ def _scanned(network: Network, batch: SegmentBatch, index: int) -> Scanned:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The confusion over all labelled points of a split, and the frames left out."""
+    """The confusion over all labelled points of a split, and the frames left out; ``seconds`` it took."""
 
     confusion: Confusion
     tokens: tuple[str, ...]
     skipped: tuple[Skip, ...]
+    seconds: float = 0.0
 
 
-def evaluate(network: Network, source: Source, classes: tuple[str, ...], voxel: float) -> Evaluation:
+def as_learned(item: Scanned) -> tuple[Ids, Ids]:
+    """Truth and prediction (N,) of a scan in the network's own classes."""
+    return item.labels.numpy(), item.prediction()
+
+
+def evaluate(
+    network: Network,
+    source: Source,
+    classes: tuple[str, ...],
+    voxel: float,
+    *,
+    poses: Sequence[Pose] = AS_RECORDED,
+    read: Callable[[Scanned], tuple[Ids, Ids]] = as_learned,
+    title: str = "evaluate",
+) -> Evaluation:
     """One global confusion matrix over all recorded points that have a label (ScaLR's protocol, point level).
 
-    Inside a distributed run the frames are shared out, none counted twice, and every process gets the whole result.
+    ``read`` gives truth and prediction of a scan as ids of ``classes``; ``poses`` as in ``scan``. Inside a distributed
+    run the frames are shared out, none counted twice, and every process gets the whole result.
     """
-    part = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    rank, world = part = (
+        (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    )
     confusion = Confusion(classes)
     skipped: list[Skip] = []
     tokens: list[str] = []
-    for item in scan(network, source, voxel, part=part):
-        if isinstance(item, Skip):
-            skipped.append(item)
-        else:
-            tokens.append(item.token)
-            confusion.add(item.labels.numpy(), item.prediction())
-    if part[1] == 1:
-        return Evaluation(confusion, tuple(sorted(tokens)), tuple(skipped))
-    parts: list[tuple[Confusion, list[str], list[Skip]]] = [(confusion, tokens, skipped)] * part[1]
-    distributed.all_gather_object(parts, (confusion, tokens, skipped))
-    for other, _, _ in parts[: part[0]] + parts[part[0] + 1 :]:
-        confusion = confusion + other
-    everything = sorted(token for _, found, _ in parts for token in found)
-    return Evaluation(confusion, tuple(everything), tuple(skip for _, _, left in parts for skip in left))
+    started = time.perf_counter()
+    with tqdm(total=len(range(rank, len(source), world)), desc=title, unit="scan", disable=rank > 0) as bar:
+        for item in scan(network, source, voxel, part=part, poses=poses):
+            bar.update()
+            if isinstance(item, Skip):
+                skipped.append(item)
+            else:
+                tokens.append(item.token)
+                confusion.add(*read(item))
+    parts: list[tuple[Confusion, list[str], list[Skip]]] = [(confusion, tokens, skipped)]
+    if world > 1:
+        parts = parts * world
+        distributed.all_gather_object(parts, (confusion, tokens, skipped))
+    return Evaluation(
+        sum((found for found, _, _ in parts), Confusion(classes)),
+        tuple(sorted(token for _, found, _ in parts for token in found)),
+        tuple(skip for _, _, left in parts for skip in left),
+        time.perf_counter() - started,
+    )

@@ -203,22 +203,6 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
             return Skip(f"{self.source.name}[{index}]", str(error))
 
 
-class FullSamples(Dataset[SegmentSample | Skip]):
-    """Whole scans of ``source`` for evaluation and prediction, in order."""
-
-    def __init__(self, source: Source, voxel: float, tokenizer: Tokenizer) -> None:
-        self.source, self.voxel, self.tokenizer = source, voxel, tokenizer
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> SegmentSample | Skip:
-        try:
-            return full_sample(self.source[index], self.voxel, self.tokenizer)
-        except InputError as error:
-            return Skip(f"{self.source.name}[{index}]", str(error))
-
-
 # ---- batches
 
 
