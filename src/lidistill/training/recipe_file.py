@@ -35,8 +35,9 @@ def read_values(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
 
     Parts (student, schedule, ...) are gone through key by key, except one of another ``kind``, which takes the
     place of the base's. A ``base`` is a built-in name or a file, from the folder of the one that names it. A recipe
-    that has one may leave out its name, which is then that of its file. Raises ``InputError`` for text that is no recipe and for bases that lead back (``chain``: those
-    that led here).
+    that has one may leave out its name, which is then that of its file. ``chain``: the recipes that led here.
+
+    Raises ``InputError`` for text that is no recipe and for bases that lead back.
     """
     if name in chain:
         raise InputError(f"recipe {chain[0]}: its bases lead in a circle ({' -> '.join((*chain, name))}); remove one")

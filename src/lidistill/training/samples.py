@@ -27,6 +27,7 @@ from lidistill.sensing.pairing import pair
 from lidistill.students.batch import Cloud, PointBatch, Tokenizer
 from lidistill.teachers.colors import ColorMatch
 from lidistill.teachers.images import prepare
+from lidistill.training.mixing import Mixing
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
 from lidistill.transforms.augment import SegmentAugmentation, flip_xy, limit_points, rotate_z, scale
 from lidistill.transforms.features import point_features
@@ -185,6 +186,7 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         self.names, self.specs = part_names(source), tuple(part.spec for part in parts(source))
         self.sizes = tuple(len(part) for part in parts(source))
         self.ends = tuple(accumulate(self.sizes))
+        self.mixing = Mixing.of(recipe, source.taxonomy) if isinstance(recipe, SegmentRecipe) else None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -198,9 +200,18 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
                 part = bisect_right(self.ends, index)
                 sample = distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(self.specs[part]))
                 return replace(sample, source=self.names[part])
+            if self.mixing is not None:
+                other = self._another(index, rng)
+                frame = self.mixing(frame, lambda: self.source[other], rng)
             return train_sample(frame, self.recipe, self.tokenizer, rng)
         except InputError as error:
             return Skip(f"{self.source.name}[{index}]", str(error))
+
+    def _another(self, index: int, rng: np.random.Generator) -> int:
+        """A drawn frame of the same data set, another one if it has two."""
+        part = bisect_right(self.ends, index)
+        size, start = self.sizes[part], self.ends[part] - self.sizes[part]
+        return start + (index - start + int(rng.integers(1, max(size, 2)))) % size
 
 
 # ---- batches
