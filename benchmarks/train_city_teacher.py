@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from lidistill import taxonomy
-from lidistill.simulator.scene import scene, simulate_frame
+from lidistill.simulator.camera import pixel_rays
+from lidistill.simulator.scene import Scene, SimulatedFrame, scene, simulate_frame
 from lidistill.teachers.city import CLASSES, MEAN, STD, STRIDE, CityNetwork, CityTeacher
 from lidistill.teachers.images import prepare
 from lidistill.teachers.sampling import sample
@@ -38,21 +40,35 @@ SIZE = (224, 448)
 CROP = (160, 256)
 TRAIN_SEED, HELD_OUT_SEED = 10_000, 20_000
 FRAMES = (0, 3)
+HEIGHTS = (-0.15, 0.08, 0.3, 0.8, 1.4, 2.0, 3.0, 5.0, 8.0)
+"""Metres above the road."""
 
 
-def pictures(folder: Path, name: str, seed: int, scenes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
-    """Pictures (N, 224, 448, 3), raw classes (N, 224, 448) and ``style/sensor/weather`` of each; kept in ``folder``."""
+@dataclass(frozen=True)
+class Pictures:
+    """``images`` (N, 224, 448, 3); of their pixels (N, 224, 448) the raw classes and shapes; where each is from."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    shapes: NDArray[np.uint8]
+    origin: list[str]
+    """``style/sensor/weather``."""
+
+
+def pictures(folder: Path, name: str, seed: int, scenes: int) -> Pictures:
+    """Pictures of ``scenes`` scenes; kept in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels, origin = [], [], []
+    found: dict[str, list[NDArray[np.uint8]]] = {"images": [], "labels": [], "shapes": []}
+    origin: list[str] = []
     for index in tqdm(range(scenes), desc=f"{name} pictures", unit="scene"):
         file = folder / f"{name}-{seed}-{index:04d}.npz"
         if not file.is_file():
             _render(file, seed, index)
         with np.load(file) as made:
-            images.append(made["images"])
-            labels.append(made["labels"])
-            origin += [str(made["origin"])] * len(images[-1])
-    return np.concatenate(images), np.concatenate(labels), origin
+            for key, several in found.items():
+                several.append(made[key])
+            origin += [str(made["origin"])] * len(made["images"])
+    return Pictures(**{key: np.concatenate(several) for key, several in found.items()}, origin=origin)
 
 
 def _render(file: Path, seed: int, index: int) -> None:
@@ -62,7 +78,7 @@ def _render(file: Path, seed: int, index: int) -> None:
     """
     sensor, style = SENSORS[index % 4], STYLES[index // 4 % 2]
     place = scene(sensor, style, index, seed, 4)
-    images, labels = [], []
+    images, labels, shapes = [], [], []
     for number in FRAMES:
         frame = simulate_frame(place, number)
         names = sorted(frame.images)
@@ -70,19 +86,42 @@ def _render(file: Path, seed: int, index: int) -> None:
         for camera in dict.fromkeys((names[turn], names[(turn + 1) % len(names)])):
             image = prepare(frame.images[camera], SIZE)
             images.append((image * 255).round().byte().permute(1, 2, 0).numpy())
-            labels.append(_resize_labels(frame.image_labels[camera]))
+            labels.append(frame.image_labels[camera][_nearest(frame.image_labels[camera].shape)])
+            shapes.append(_shapes(place, frame, camera))
     part = file.with_suffix(".part.npz")
     origin = f"{style}/{sensor}/{place.weather.name}"
-    np.savez(part, images=np.stack(images), labels=np.stack(labels), origin=origin)
+    np.savez(part, images=np.stack(images), labels=np.stack(labels), shapes=np.stack(shapes), origin=origin)
     part.replace(file)
 
 
-def _resize_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _nearest(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of a recorded picture that lie nearest to the pixels of the resized one."""
     rows, columns = (
         np.clip(np.round((np.arange(n) + 0.5) * old / n - 0.5), 0, old - 1).astype(int)
-        for n, old in zip(SIZE, labels.shape, strict=True)
+        for n, old in zip(SIZE, shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    return rows[:, None], columns
+
+
+def _shapes(place: Scene, frame: SimulatedFrame, name: str) -> NDArray[np.uint8]:
+    """(224, 448): 0 = sky, else 1 + 3 h + t: the height h of a surface above the road, in ten steps, and its tilt t.
+
+    t = 0 looks up, 1 is slanted, 2 upright.
+    """
+    view = next(v for v in frame.views if v.name == name)
+    camera = next(c for c in place.rig.cameras if c.name == name)
+    turn, shift = view.from_lidar[:3, :3], view.from_lidar[:3, 3]
+    rays = pixel_rays(camera).reshape(view.height, view.width, 3)[_nearest((view.height, view.width))].reshape(-1, 3)
+    rays, origin = rays @ turn, -shift @ turn
+    distance, face = frame.cast(origin, rays)
+    solid = np.flatnonzero(face >= 0)
+    points = origin + rays[solid] * distance[solid, None]
+    to_vehicle = place.rig.lidar.to_vehicle()
+    height = np.digitize(points @ to_vehicle[2, :3] + to_vehicle[2, 3], HEIGHTS)
+    tilt = np.digitize(-np.abs(frame.moment.normals[face[solid], 2]), (-0.8, -0.3))
+    shapes = np.zeros(len(rays), np.uint8)
+    shapes[solid] = 1 + 3 * height + tilt
+    return shapes.reshape(SIZE)
 
 
 # ---- training
@@ -132,7 +171,13 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def train(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], steps: int, size: int, lr: float, seed: int
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    steps: int,
+    size: int,
+    lr: float,
+    seed: int,
+    width: float = 1.0,
 ) -> tuple[CityNetwork, list[float]]:
     """Train for ``steps`` batches of ``size`` pieces; returns the averaged network and the loss of every 100 steps.
 
@@ -140,7 +185,7 @@ def train(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = CityNetwork().to(memory_format=torch.channels_last)
+    network = CityNetwork(width).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
     )
@@ -162,6 +207,8 @@ def train(
             if done > 0.5:  # the first call copies the weights
                 average.update_parameters(network)
             recent.append(loss.item())
+            if not np.isfinite(recent[-1]):
+                raise SystemExit(f"step {step}: the loss is {recent[-1]}")
             if len(recent) == 100:
                 losses.append(round(float(np.mean(recent)), 4))
                 recent.clear()
@@ -173,7 +220,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(teacher: CityTeacher, images: NDArray[np.uint8], labels: NDArray[np.uint8], origin: list[str]) -> dict:
+def evaluate(teacher: CityTeacher, held_out: Pictures) -> dict:
     """Every fourth pixel of every picture, read as lidar points are: four taps, then the classifier."""
     city = taxonomy.load("city-16")
     v, u = np.mgrid[2 : SIZE[0] : 4, 2 : SIZE[1] : 4]
@@ -181,7 +228,8 @@ def evaluate(teacher: CityTeacher, images: NDArray[np.uint8], labels: NDArray[np
     raw = np.zeros((CLASSES, CLASSES), np.int64)
     total = np.zeros((17, 17), np.int64)
     parts: dict[str, NDArray[np.int64]] = {}
-    for image, label, where in tqdm(zip(images, labels, origin, strict=True), total=len(images), desc="held-out"):
+    seen = zip(held_out.images, held_out.labels, held_out.origin, strict=True)
+    for image, label, where in tqdm(seen, total=len(held_out.images), desc="held-out"):
         features = teacher(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255)
         read = sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels, SIZE, teacher.grid)
         found, truth = teacher.classify(read).argmax(1).numpy(), label[v.ravel(), u.ravel()].astype(np.int64)
@@ -199,7 +247,7 @@ def evaluate(teacher: CityTeacher, images: NDArray[np.uint8], labels: NDArray[np
         "iou": {name: round(float(v), 4) for name, v in zip((*city.classes, "sky"), iou, strict=True)},
         "iou_raw": {str(i): round(float(v), 4) for i, v in enumerate(_iou(raw)) if np.isfinite(v)},
         "miou_16_by_part": {name: round(float(np.nanmean(_iou(m)[:16])), 4) for name, m in sorted(parts.items())},
-        "pictures": len(images),
+        "pictures": len(held_out.images),
     }
 
 
@@ -227,10 +275,10 @@ def main() -> None:
     args = parser.parse_args()
     train_set = pictures(args.work, "train", TRAIN_SEED, args.scenes)
     held_out = pictures(args.work, "held-out", HELD_OUT_SEED, args.held_out)
-    network, losses = train(*train_set[:2], args.steps, args.batch, args.lr, args.seed)
+    network, losses = train(train_set.images, train_set.labels, args.steps, args.batch, args.lr, args.seed)
     half = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in half.items()})
-    scores = evaluate(CityTeacher(network.float()).freeze(), *held_out)
+    scores = evaluate(CityTeacher(network.float()).freeze(), held_out)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({k: t.contiguous() for k, t in half.items()}, args.out / "city.safetensors")
     card = {
@@ -239,8 +287,8 @@ def main() -> None:
         "parameters": sum(p.numel() for p in network.parameters()),
         "supervision": "raw class maps of rendered pictures; never real data, never a street of another seed",
         "data": {
-            "train": {"seed": TRAIN_SEED, "scenes": args.scenes, "pictures": len(train_set[0])},
-            "held_out": {"seed": HELD_OUT_SEED, "scenes": args.held_out, "pictures": len(held_out[0])},
+            "train": {"seed": TRAIN_SEED, "scenes": args.scenes, "pictures": len(train_set.images)},
+            "held_out": {"seed": HELD_OUT_SEED, "scenes": args.held_out, "pictures": len(held_out.images)},
             "sensors": SENSORS,
             "styles": STYLES,
             "size": SIZE,

@@ -53,19 +53,26 @@ def double(x: Tensor) -> Tensor:
 
 
 class CityNetwork(nn.Module):
-    """Encoder to 1/16, decoder to 1/4. Cell (i, j) of the output is centred on pixel (4 i, 4 j)."""
+    """Encoder to 1/16, decoder to 1/4. Cell (i, j) of the output is centred on pixel (4 i, 4 j).
 
-    def __init__(self) -> None:
+    ``width``: share of the channels of the shipped network, in multiples of 16; the number of features stays 64.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.quarter = nn.Sequential(_step(3, 32, 2), _step(32, 64, 2), Residual(64))
-        self.eighth = nn.Sequential(_step(64, 96, 2), Residual(96), Residual(96, 2))
-        self.sixteenth = nn.Sequential(_step(96, 128, 2), Residual(128), Residual(128, 2), Residual(128, 4))
-        self.to_eighth = nn.Conv2d(128, 96, 1)
-        self.join_eighth = Residual(96)
-        self.to_quarter = nn.Conv2d(96, 64, 1)
-        self.join_quarter = Residual(64)
+        # torch 2.13 gives dilated convolutions of other channel counts wrong gradients (bfloat16 on a CPU)
+        half, fine, middle, coarse = (16 * max(round(width * channels / 16), 1) for channels in (32, 64, 96, 128))
+        self.quarter = nn.Sequential(_step(3, half, 2), _step(half, fine, 2), Residual(fine))
+        self.eighth = nn.Sequential(_step(fine, middle, 2), Residual(middle), Residual(middle, 2))
+        self.sixteenth = nn.Sequential(
+            _step(middle, coarse, 2), Residual(coarse), Residual(coarse, 2), Residual(coarse, 4)
+        )
+        self.to_eighth = nn.Conv2d(coarse, middle, 1)
+        self.join_eighth = Residual(middle)
+        self.to_quarter = nn.Conv2d(middle, fine, 1)
+        self.join_quarter = Residual(fine)
         # no rectifier after this norm: features of both signs are what cosine similarity wants
-        self.last = nn.Sequential(nn.Conv2d(64, DIM, 3, padding=1, bias=False), nn.BatchNorm2d(DIM))
+        self.last = nn.Sequential(nn.Conv2d(fine, DIM, 3, padding=1, bias=False), nn.BatchNorm2d(DIM))
         self.classifier = nn.Conv2d(DIM, CLASSES, 1)
 
     def forward(self, images: Tensor) -> Tensor:
