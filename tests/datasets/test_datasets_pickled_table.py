@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import zlib
@@ -174,6 +175,81 @@ def test_known_names_are_not_called(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_pickled_table(write(tmp_path / "00.pkl.gz", obj), ["x"])
+
+
+# doubling 22 times is seconds; an attacker doubles 60 times
+NESTED = pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 22
+HOSTILE = {
+    "a buffer of 256 MiB": (pickle.BYTEARRAY8 + struct.pack("<Q", 1 << 28) + b"x.", "the pickle ends in a buffer"),
+    "a key with four million members": (b"}" + NESTED + b"Ns.", "a key that is no text"),
+    "such a key among several": (b"}(" + NESTED + b"Nu.", "a key that is no text"),
+    "such a key of a new dict": (b"(" + NESTED + b"Nd.", "a key that is no text"),
+    "such a member of a set": (b"(" + NESTED + pickle.FROZENSET + b".", "KeyError: 145"),
+    "a hundred thousand dicts": (b"}" * 100_000 + b".", "more than 65536 steps"),
+    "memo numbers of one hash": (b"Np%d\n." % (2**61 - 1), "a memo beyond all steps"),
+    "a key without a value": (b"}(Nu.", "not a pickled pandas table"),
+    "a name of a megabyte": (b"cos\n" + b"a" * (1 << 20) + b"\n.", "asks for os.aaa"),
+    "a name of several lines": (
+        pickle.SHORT_BINUNICODE + b"\x02os" + pickle.SHORT_BINUNICODE + b"\x05a\n\x1b[7" + pickle.STACK_GLOBAL + b".",
+        r"asks for os\.a\\n\\x1b\[7,",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_small_programs_that_ask_for_much(tmp_path, name):
+    program, message = HOSTILE[name]
+    path = tmp_path / "00.pkl.gz"
+    path.write_bytes(gzip.compress(b"\x80\x05" + program))
+    with pytest.raises(InputError, match=message) as caught:
+        read_pickled_table(path, ["x"])
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+def test_tables_that_ask_for_much(tmp_path):
+    """What the opcodes leave behind must be as harmless as they are."""
+    selfish: list = []
+    selfish.append(Call(Global("pyarrow.lib", "py_buffer"), selfish))  # a buffer of itself of itself ...
+    kind = Call(Global("pyarrow.lib", "type_for_alias"), ("string",))
+    # a megabyte of text again and again: 200 names of it
+    ends = np.array([0, 1 << 20] * 100, "<i4").tobytes()
+    wide = (kind, 199, 0, 0, (None, ends, b"a" * (1 << 20)))
+    for names, message in (
+        ((kind, 1, 0, 0, (None, selfish[0], b"x")), "RecursionError"),
+        (wide, "texts that overlap"),
+    ):
+        obj = table(**COLUMNS)
+        arrow = Call(
+            Global("pyarrow.lib", "chunked_array"), ([Call(Global("pyarrow.lib", "_restore_array"), (names,))],)
+        )
+        texts = Call(Global("pandas.arrays", "ArrowStringArray"), (), {"_pa_array": arrow}, new=True)
+        base = "pandas.core.indexes.base"
+        obj.state["_data"].state[3]["0.14.1"]["axes"][0] = Call(
+            Global(base, "_new_Index"), (Global(base, "Index"), {"data": texts, "name": None})
+        )
+        with pytest.raises(InputError, match=message):
+            read_pickled_table(write(tmp_path / "00.pkl.gz", obj, 4), ["x"])
+
+
+def test_columns_that_are_none(tmp_path):
+    """Rows of different lengths, of three dimensions, twice, and too many."""
+    short, deep, twice = (table(**COLUMNS) for _ in range(3))
+    many = table(**{f"c{i}": np.arange(2.0) for i in range(300)})
+    blocks = short.state["_data"].state[3]["0.14.1"]["blocks"]
+    blocks[0]["values"] = blocks[0]["values"][:, :-1]
+    blocks = deep.state["_data"].state[3]["0.14.1"]["blocks"]
+    blocks[0]["values"] = blocks[0]["values"][..., None]
+    blocks = twice.state["_data"].state[3]["0.14.1"]["blocks"]
+    blocks.append(blocks[0])
+    for obj, columns, message in (
+        (short, ["x", "d"], "columns of different lengths"),
+        (deep, ["x"], "columns of 3 dimensions"),
+        (twice, ["x"], "a column is there twice"),
+        (many, ["c1"], "more than 256 columns"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_pickled_table(write(tmp_path / "00.pkl.gz", obj), columns)
 
 
 def test_a_gzip_bomb(tmp_path, monkeypatch):
