@@ -19,6 +19,17 @@ Data = Annotated[str, arg(metavar="SOURCE", help="Rig folder, or NAME:/path such
 RunFolder = Annotated[Path, arg(metavar="RUN", help="Folder of a run.")]
 Seed = Annotated[int | None, arg(metavar="N", help="Seed of everything random; default: the recipe's.")]
 Split = Annotated[str, arg(help="Split of the data.")]
+Fraction = Annotated[
+    float | None,
+    arg(metavar="SHARE", help="Learn from 0.01, 0.05, 0.1, 0.25 or 0.5 of the training scans; default: the recipe's."),
+]
+Labels = Annotated[
+    Path | None, arg(metavar="FOLDER", help="Your own .label files for some scans of a rig: those alone are used.")
+]
+Classes = Annotated[
+    str | None,
+    arg(metavar="NAME", help="Class list to read the labels with, a name or a .yaml file; default: its own."),
+]
 
 
 def demo(
@@ -196,6 +207,9 @@ def probe(
     student: Annotated[
         str | None, arg(metavar="NAME", help="Without RUN: a random backbone of this kind, the baseline.")
     ] = None,
+    fraction: Fraction = None,
+    labels: Labels = None,
+    classes: Classes = None,
     epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
     seed: Seed = None,
     set: Set = (),
@@ -204,11 +218,13 @@ def probe(
 ) -> Path:
     """Measure a backbone by linear probing: freeze it, train one linear layer on labels, evaluate.
 
-    Trains on the split train of the data and evaluates on val. Without RUN the backbone is random.
+    Trains on the split train of the data (or the --fraction of it) and evaluates on val. Without RUN the backbone is
+    random. With --labels it trains on a few labelled scans of a rig, one in five of them held out.
 
     Try:
 
         $ lidistill probe runs/a --data semantic-kitti:/data/kitti --out runs/a-probe
+        $ lidistill probe runs/a --data my_rig/ --labels my_labels/ --out runs/a-probe
         $ lidistill probe --student waffleiron-48-256 --data my_rig/ --out runs/random-probe
     """
     from lidistill.apps.segment import segment as act
@@ -220,6 +236,9 @@ def probe(
         out=out,
         recipe=recipe,
         student=student,
+        fraction=fraction,
+        labels=labels,
+        classes=classes,
         epochs=epochs,
         seed=seed,
         set=set,
@@ -235,11 +254,20 @@ def finetune(
     out: Out,
     recipe: Annotated[
         str | None,
-        arg(metavar="NAME", help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without."),
+        arg(
+            metavar="NAME",
+            help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without, few-labels with --labels.",
+        ),
     ] = None,
     student: Annotated[
         str | None, arg(metavar="NAME", help="Without RUN: train this student from random weights.")
     ] = None,
+    from_scratch: Annotated[
+        bool, arg(help="Only the student of RUN, with random weights: what the pretraining is worth.")
+    ] = False,
+    fraction: Fraction = None,
+    labels: Labels = None,
+    classes: Classes = None,
     epochs: Annotated[int | None, arg(metavar="N", help="Passes over the data.")] = None,
     seed: Seed = None,
     set: Set = (),
@@ -248,9 +276,14 @@ def finetune(
 ) -> Path:
     """Train the whole network on labels, from a distilled backbone or from scratch, and evaluate.
 
+    With --labels it learns from a few labelled scans of a rig, one in five of them held out to evaluate on.
+
     Try:
 
         $ lidistill finetune runs/a --data semantic-kitti:/data/kitti --out runs/a-finetuned
+        $ lidistill finetune runs/a --data semantic-kitti:/data/kitti --fraction 0.01 --out runs/a-1
+        $ lidistill finetune runs/a --from-scratch --data semantic-kitti:/data/kitti --fraction 0.01 --out runs/none-1
+        $ lidistill finetune runs/a --data my_rig/ --labels my_labels/ --out runs/mine
         $ lidistill finetune --student waffleiron-48-256 --data my_rig/ --out runs/scratch
     """
     from lidistill.apps.segment import segment as act
@@ -260,8 +293,12 @@ def finetune(
         run,
         data=data,
         out=out,
-        recipe=recipe or ("from-scratch" if run is None else "finetune"),
+        recipe=recipe or ("few-labels" if labels is not None else "from-scratch" if run is None else "finetune"),
         student=student,
+        from_scratch=from_scratch,
+        fraction=fraction,
+        labels=labels,
+        classes=classes,
         epochs=epochs,
         seed=seed,
         set=set,

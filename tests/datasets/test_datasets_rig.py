@@ -22,11 +22,16 @@ def change(rig, edit):
     return rig
 
 
+def lists(source):
+    """The splits without the fractions of train."""
+    return {name: rows for name, rows in source.splits.items() if not name.startswith("train-")}
+
+
 def test_a_rig_folder_is_read(tmp_path, tiny_rig):
     rig = tiny_rig(tmp_path / "rig", frames=3, cameras=4)
     source = open_source(str(rig))
     assert (source.name, source.spec, len(source)) == ("rig", str(rig), 3)
-    assert source.splits == {"train": (0, 1), "val": (2,)}
+    assert lists(source) == {"train": (0, 1), "val": (2,)}
     assert source.taxonomy.name == "city-16"
     sensor = source.sensor
     assert (sensor.name, sensor.rate, sensor.rings, sensor.fov) == ("tiny-16", 10, 16, (-25, 8))
@@ -107,9 +112,20 @@ def test_a_rig_without_images_labels_splits(tmp_path, tiny_rig):
     assert frame.views == ()
     assert frame.labels is None
     assert source.taxonomy is None
-    assert source.splits == {"train": (0, 1, 2)}
+    assert lists(source) == {"train": (0, 1, 2)}
     with pytest.raises(InputError, match=r"no split 'val'; there are: train \(3 frames\)"):
         source.split("val")
+
+
+def test_fractions_of_train_are_every_so_manieth_scan(tmp_path, tiny_rig):
+    rig = tiny_rig(tmp_path, frames=12, images=False)
+    splits = open_source(str(rig)).splits
+    assert (splits["train-25"], splits["train-50"]) == ((0, 4, 8), (0, 2, 4, 6, 8, 10))
+    assert splits["train-1"] == (0,)
+    (rig / "splits.yaml").write_text("train: [000003, 000001]\ntrain-50: [000001]\n")
+    splits = open_source(str(rig)).splits
+    assert splits["train-50"] == (1,)  # the file's own
+    assert splits["train-25"] == (3,)
 
 
 def test_labels_without_a_class_list_are_not_read(tmp_path, tiny_rig):
@@ -168,7 +184,7 @@ def test_a_scan_without_intensity_counts_as_zero(tmp_path, tiny_rig):
 def test_stems_that_yaml_would_read_as_numbers(tmp_path, tiny_rig):
     rig = tiny_rig(tmp_path, frames=11)
     (rig / "splits.yaml").write_text("train: [000007, 000009]\nval:\n - 000010\ntest: []\n")
-    assert open_source(str(rig)).splits == {"train": (7, 9), "val": (10,), "test": ()}
+    assert lists(open_source(str(rig))) == {"train": (7, 9), "val": (10,), "test": ()}
 
 
 def test_exponents_without_a_dot(tmp_path, tiny_rig):

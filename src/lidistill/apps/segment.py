@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from lidistill import __version__
 from lidistill.apps.evaluate import score
+from lidistill.apps.few_labels import label_report, with_labels
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
 from lidistill.apps.pretrain import overrides
 from lidistill.apps.report import write_report
+from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
-from lidistill.training.data import open_split, with_split
+from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
-from lidistill.training.recipe import SegmentRecipe, load_recipe
+from lidistill.training.recipe import SegmentRecipe, load_recipe, sentences
 from lidistill.training.run import ModelConfig, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
@@ -35,6 +38,10 @@ def segment(
     out: str | Path,
     recipe: str,
     student: str | None = None,
+    from_scratch: bool = False,
+    fraction: float | None = None,
+    labels: str | Path | None = None,
+    classes: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     set: Sequence[str] = (),
@@ -44,33 +51,45 @@ def segment(
     """See ``lidistill.verbs.probe`` and ``finetune``. Returns the run folder."""
     if parent is not None and student is not None:
         raise InputError(f"--student {student}: the run {parent} brings its own student; leave one of the two out")
-    chosen = load_recipe(recipe, overrides(student=student, epochs=epochs, seed=seed, set=set))
+    given = [] if fraction is None else [f"fraction={fraction}"]
+    chosen = load_recipe(recipe, [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)])
     if not isinstance(chosen, SegmentRecipe):
         raise InputError(f"recipe {recipe} is for distillation; {verb} takes one of kind segment")
     if chosen.frozen != (verb == "probe"):
         raise InputError(f"recipe {recipe} has frozen = {chosen.frozen}; that is the other one of probe and finetune")
     backbone: dict[str, Tensor] | None = None
     sensors: tuple[Sensor, ...] = ()
+    network_of = chosen.student
     if parent is not None:
         network, known = Run.open(parent).load_network()
-        backbone, sensors = network.backbone.state_dict(), known.sensors
-        chosen = chosen.model_copy(update={"student": _student(known.student, chosen), "voxel": known.voxel})
-    train = open_split(data, "train", sensors)
-    taxonomy = train.taxonomy
+        backbone, sensors, network_of = network.backbone.state_dict(), known.sensors, known.student
+        chosen = chosen.model_copy(update={"voxel": known.voxel})
+    if from_scratch:
+        backbone = None
+    chosen = chosen.model_copy(update={"student": _student(network_of, chosen)})
+    spec = data if labels is None else with_labels(data, labels)
+    source = open_split(spec, None, sensors, classes)
+    taxonomy = source.taxonomy
     if taxonomy is None:
-        raise InputError(f"{data}: has no class list; add classes to rig.yaml (a name such as city-16, or a list)")
+        raise InputError(
+            f"{data}: has no class list; add classes to rig.yaml (a name such as city-16, or a list of names), or name "
+            "one with --classes"
+        )
+    train = _training_part(source, chosen)
+    found = None if labels is None else label_report(spec, classes)
     model = ModelConfig(
         student=chosen.student,
         head=HeadConfig(kind="probe", outputs=len(taxonomy.classes)),
         classes=taxonomy.classes,
         taxonomy=taxonomy.name,
         voxel=chosen.voxel,
-        sensors=(train.sensor, *(s for s in sensors if s.name != train.sensor.name)),
+        sensors=(source.sensor, *(s for s in sensors if s.name != source.sensor.name)),
     )
     config = RunConfig(
         verb=verb,
-        sources=(data,),
-        parent=None if parent is None else str(parent),
+        sources=(spec,),
+        split=chosen.split,
+        parent=None if parent is None or from_scratch else str(parent),
         model=model,
         recipe=chosen,
         version=__version__,
@@ -79,10 +98,12 @@ def segment(
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d scans with labels, %d classes, student %s", len(train), len(taxonomy.classes), chosen.student.name)
+        if found:
+            log.info("%s", found)
         network = train_head(fabric, run, train, chosen, backbone)
-        held_out = with_split((data,), "val", model.sensors)
+        held_out = source.split("val") if source.splits.get("val") else None
         if held_out is None:
-            log.warning("%s has no split val: nothing to evaluate on", data)
+            log.warning("%s has no split val: nothing to evaluate on", spec)
         else:
             score(run, network, held_out, split="val")
         if not fabric.is_global_zero:
@@ -92,6 +113,27 @@ def segment(
     return run.path
 
 
-def _student(pretrained: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:
-    """The pretrained student; how it is regularised while finetuning is the recipe's business."""
-    return pretrained.model_copy(update={"drop_path": 0.0 if recipe.frozen else recipe.student.drop_path})
+def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:
+    """The student; how it is regularised, and what it sees of these data, is the recipe's business."""
+    changed: dict[str, object] = {"drop_path": 0.0 if recipe.frozen else recipe.student.drop_path}
+    if recipe.fov is not None:
+        changed["fov"] = recipe.fov
+    try:
+        return StudentConfig.model_validate({**given.model_dump(), **changed})
+    except ValidationError as error:
+        raise InputError(f"recipe {recipe.name}: fov: {sentences(error, list(StudentConfig.model_fields))}") from None
+
+
+def _training_part(source: Source, recipe: SegmentRecipe) -> Source:
+    """The scans to learn from: ``train``, or the fraction of it that the recipe asks for."""
+    if recipe.fraction < 1 and recipe.split not in source.splits:
+        there = {name.removeprefix("train-"): len(rows) for name, rows in source.splits.items()}
+        lists = [f"{int(name) / 100:g} ({count} scans)" for name, count in there.items() if name.isdigit()]
+        raise InputError(
+            f"{source.spec}: has no list for the fraction {recipe.fraction:g} of its training scans (split "
+            f"{recipe.split}); there are: {', '.join(lists) or 'none'}"
+        )
+    train = source.split(recipe.split)
+    if not len(train):
+        raise InputError(f"{source.spec}: split {recipe.split!r} has no frame")
+    return train

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import calibration
+from lidistill.datasets.few_labels import label_files, labelled_splits
+from lidistill.datasets.fractions import strided, with_fractions
 from lidistill.datasets.rig_file import RigFile, read_rig_file, read_splits
 from lidistill.datasets.rig_times import NAME as TIMES
 from lidistill.datasets.rig_times import Times, read_times
@@ -44,7 +47,10 @@ class RigCamera:
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """A rig folder: frame ``i`` is the scan with the ``i``-th name in alphabetical order."""
+    """A rig folder: frame ``i`` is the scan with the ``i``-th name in alphabetical order.
+
+    ``labels``: the folder of the ``.label`` files.
+    """
 
     spec: str
     root: Path
@@ -56,6 +62,7 @@ class Rig:
     stems: tuple[str, ...]
     scans: tuple[str, ...]
     splits: dict[str, tuple[int, ...]]
+    labels: Path
     times: Times | None = None
 
     def __len__(self) -> int:
@@ -64,7 +71,7 @@ class Rig:
     def __getitem__(self, index: int) -> Frame:
         stem = self.stems[index]
         path = self.root / "scans" / self.scans[index]
-        labels = self.root / "labels" / f"{stem}.label"
+        labels = self.label_file(index)
         frame = make_frame(
             read_points(path, self.columns),
             path,
@@ -75,6 +82,10 @@ class Rig:
             views=tuple(self._view(camera, index) for camera in self.cameras if camera.files[index]),
         )
         return replace(frame, timestamp=_time(self.times, index))
+
+    def label_file(self, index: int) -> Path:
+        """Where the labels of a frame are, if it has any."""
+        return self.labels / f"{self.stems[index]}.label"
 
     def _view(self, camera: RigCamera, index: int) -> CameraView:
         path = self.root / "images" / camera.name / camera.files[index]
@@ -94,8 +105,12 @@ class Rig:
         return take_split(self, name)
 
 
-def open_rig(path: Path, classes: str | None = None) -> Rig:
+def open_rig(path: Path, classes: str | None = None, *, labels: str | None = None) -> Rig:
     """Open a rig folder: read ``rig.yaml`` and ``splits.yaml``, check the calibration, list the files.
+
+    ``labels`` names another folder of label files than the one in the rig; the splits are then those of the scans that
+    have one (``few_labels.labelled_splits``). Fractions of ``train`` (every 100th scan, ...) are added to the splits,
+    except those that ``splits.yaml`` lists itself.
 
     Raises ``InputError`` when something in there is wrong (the file or key is named) or nothing is there.
     """
@@ -109,10 +124,10 @@ def open_rig(path: Path, classes: str | None = None) -> Rig:
     if not scans:
         raise InputError(f"{root / 'scans'}: no scan in this folder; expected files ending in {', '.join(SUFFIXES)}")
     stems = tuple(sorted(scans))
-    splits, table = root / "splits.yaml", root / TIMES
+    table = root / TIMES
     times, seen = read_times(table, stems, tuple(rig.cameras)) if table.exists() else (None, {})
     return Rig(
-        spec=str(path),
+        spec=str(path) if labels is None else labels_spec(str(path), labels),
         root=root,
         name=root.resolve().name,
         sensor=_sensor(rig),
@@ -121,9 +136,23 @@ def open_rig(path: Path, classes: str | None = None) -> Rig:
         cameras=tuple(_camera(rig, root, name, stems, seen.get(name)) for name in rig.cameras),
         stems=stems,
         scans=tuple(scans[stem] for stem in stems),
-        splits=read_splits(splits, stems) if splits.exists() else {"train": tuple(range(len(stems)))},
+        splits=_splits(root, stems, labels),
+        labels=root / "labels" if labels is None else Path(labels).expanduser(),
         times=times,
     )
+
+
+def labels_spec(path: str, labels: str) -> str:
+    """How a rig is asked for with the label files of another folder."""
+    return f"rig:{path}?labels={quote(labels)}"
+
+
+def _splits(root: Path, stems: tuple[str, ...], labels: str | None) -> dict[str, tuple[int, ...]]:
+    file = root / "splits.yaml"
+    splits = read_splits(file, stems) if file.exists() else {"train": tuple(range(len(stems)))}
+    if labels is not None:
+        splits = labelled_splits(splits, label_files(Path(labels).expanduser(), stems))
+    return {**with_fractions(splits, strided), **splits}
 
 
 def _sensor(rig: RigFile) -> Sensor:

@@ -23,7 +23,8 @@ class Taxonomy:
     ``classes``: C names, the train id is the position; ``colors`` (C, 3) uint8 RGB; ``table`` uint8: raw id -> train
     id, 255 = ignore, raw ids beyond the table are ignored; ``inverse`` (C,) uint32: the raw id that a prediction of
     a class is written as (the one that bears the class's name, else the smallest; 0 where the source lacks the
-    class); ``source``: the data set whose raw ids the table reads.
+    class); ``source``: the data set whose raw ids the table reads; ``ids``: the raw ids that it lists, those it
+    ignores included.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Taxonomy:
     table: NDArray[np.uint8]
     inverse: NDArray[np.uint32]
     source: str = ""
+    ids: frozenset[int] = frozenset()
 
     def apply(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Train ids uint8 of raw ids of any integer type, in the same shape; ids outside the table give 255."""
@@ -76,7 +78,8 @@ def load(name: str, source: str | None = None) -> Taxonomy:
     document = _document(name)
     source = source or document.default
     classes, colors = tuple(document.classes), np.array(list(document.classes.values()), np.uint8)
-    return _frozen(document.name, classes, colors, *_tables(_rows(document, source, name), classes), source)
+    rows = _rows(document, source, name)
+    return _frozen(document.name, classes, colors, *_tables(rows, classes), source, frozenset(rows))
 
 
 def from_names(classes: Sequence[str], name: str = "custom") -> Taxonomy:
@@ -87,7 +90,13 @@ def from_names(classes: Sequence[str], name: str = "custom") -> Taxonomy:
     colors = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95 if i % 2 else 0.7) for i in range(len(classes))]
     table = np.arange(len(classes), dtype=np.uint8)
     return _frozen(
-        name, tuple(classes), np.round(np.array(colors) * 255).astype(np.uint8), table, table.astype(np.uint32), ""
+        name,
+        tuple(classes),
+        np.round(np.array(colors) * 255).astype(np.uint8),
+        table,
+        table.astype(np.uint32),
+        "",
+        frozenset(range(len(classes))),
     )
 
 
@@ -124,7 +133,8 @@ def _frozen(
     table: NDArray[np.uint8],
     inverse: NDArray[np.uint32],
     source: str,
+    ids: frozenset[int],
 ) -> Taxonomy:
     for array in (colors, table, inverse):
         array.setflags(write=False)
-    return Taxonomy(name, classes, colors, table, inverse, source)
+    return Taxonomy(name, classes, colors, table, inverse, source, ids)

@@ -1,0 +1,194 @@
+"""Probing and finetuning through the command line: fractions, from scratch, a few labels of one's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lidistill.cli import main
+from lidistill.evaluation.card import read_card
+from lidistill.training.run import Run
+from programs import tiny_program
+
+SMALL = ["--set", "student.cell=2", "--set", "batch_size=2", "--set", "points=500", "--set", "workers=0"]
+TUNE = ["--recipe", "city-supervised", "--epochs", "1", *SMALL]
+STILL = [*TUNE, "--set", "lr=1e-12", "--set", "weight_decay=0"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_rig: Callable[..., Path]) -> Path:
+    """A labelled rig of nine scans, the same one without labels and with a folder of six, and a distilled run."""
+    folder = tmp_path_factory.mktemp("place")
+    rig = tiny_rig(folder / "rig", frames=9)
+    bare = shutil.copytree(rig, folder / "bare")
+    (bare / "labels").rename(folder / "labels")
+    (bare / "splits.yaml").unlink()
+    for number in (0, 2, 8):
+        (folder / "labels" / f"{number:06d}.label").unlink()
+    tiny_program(folder)
+    pretrain = ["--recipe", "city", "--student", "waffleiron-1-8", "--epochs", "1", "--set", "min_pairs=8", *SMALL]
+    pretrain += ["--set", "teacher.image_size=[48, 96]", "--set", "head_hidden=8", "--seed", "3"]
+    teacher = ["--teacher", str(folder / "patches.pt2")]
+    assert main(["pretrain", str(rig), "--out", str(folder / "run"), *teacher, *pretrain]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The place as the working folder; runs go to a folder of the test's own."""
+    monkeypatch.chdir(place)
+    return tmp_path
+
+
+def backbone(run: Path) -> dict[str, torch.Tensor]:
+    network, _ = Run.open(run).load_network()
+    return {name: value for name, value in network.backbone.named_parameters()}
+
+
+def test_a_fraction_of_the_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", "run", "--data", "rig", "--fraction", "0.25", "--out", str(here / "quarter"), *TUNE]) == 0
+    run = Run.open(here / "quarter")
+    assert (run.config.split, run.config.recipe.fraction) == ("train-25", 0.25)
+    assert "2 scans with labels" in (run.path / "log.txt").read_text()
+    assert read_card(run.path / "card.json").data.frames == 1  # val is val
+    assert main(["probe", "run", "--data", "rig", "--out", str(here / "p"), "--fraction", "0.02"]) == 2
+    assert "there are lists for 0.01, 0.05" in capsys.readouterr().err
+
+
+def test_a_fraction_that_the_data_do_not_have_is_a_sentence(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lidistill.datasets import rig
+
+    def few(splits: dict[str, tuple[int, ...]], _: object) -> dict[str, tuple[int, ...]]:
+        return {**splits, "train-50": (0, 2)}
+
+    monkeypatch.setattr(rig, "with_fractions", few)
+    assert main(["finetune", "run", "--data", "rig", "--fraction", "0.01", "--out", str(here / "x"), *TUNE]) == 2
+    said = capsys.readouterr().err
+    assert "has no list for the fraction 0.01" in said
+    assert "there are: 0.5 (2 scans)" in said
+    assert not (here / "x").exists()
+
+
+def test_from_scratch_is_the_same_network_with_other_weights(here: Path) -> None:
+    for name, flag in (("tuned", []), ("scratch", ["--from-scratch"]), ("again", ["--from-scratch"])):
+        assert main(["finetune", "run", *flag, "--data", "rig", "--out", str(here / name), *STILL]) == 0
+    parent, tuned, scratch, again = (
+        backbone(run) for run in (Path("run"), *(here / n for n in ("tuned", "scratch", "again")))
+    )
+    matrices = [name for name, value in parent.items() if value.ndim > 1]
+    assert matrices
+    for name in matrices:
+        assert torch.allclose(parent[name], tuned[name], atol=1e-6)
+        assert not torch.allclose(parent[name], scratch[name], atol=1e-2)
+        assert torch.equal(scratch[name], again[name])
+    one, other = (Run.open(here / name).config for name in ("tuned", "scratch"))
+    assert one.model == other.model
+    assert one.recipe == other.recipe
+    assert (one.parent, other.parent) == ("run", None)
+
+
+def test_the_student_sees_what_the_recipe_says(here: Path) -> None:
+    view = ["--set", "fov=[[-20, 20], [-20, 20], [-4, 4]]", "--set", "student.drop_path=0.1"]
+    assert main(["finetune", "run", "--data", "rig", "--out", str(here / "near"), *STILL, *view]) == 0
+    network, model = Run.open(here / "near").load_network()
+    assert model.student.fov == ((-20, 20), (-20, 20), (-4, 4))
+    assert model.student.drop_path == 0.1
+    assert network.backbone.tokenizer.cells == (20, 20, 4)
+    old = Run.open("run").config.model.student
+    assert model.student.model_copy(update={"fov": old.fov, "drop_path": old.drop_path}) == old
+
+
+def test_a_field_of_view_that_is_none_is_a_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view = ["--set", "fov=[[20, -20], [-20, 20], [-4, 4]]"]
+    assert main(["finetune", "run", "--data", "rig", "--out", str(here / "x"), *TUNE, *view]) == 2
+    assert "must rise" in capsys.readouterr().err
+
+
+def test_a_few_labels_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a folder of label files to predictions."""
+    out = here / "mine"
+    few = ["--labels", "labels", "--epochs", "2", "--set", "fraction=1.0", *SMALL]
+    assert main(["finetune", "run", "--data", "bare", "--out", str(out), *few]) == 0
+    log = (out / "log.txt").read_text()
+    assert "5 scans with labels, 16 classes" in log
+    assert "held out to evaluate on: 000006" in log
+    assert "none of: " in log
+    config = Run.open(out).config
+    assert config.sources == ("rig:bare?labels=labels",)
+    assert config.recipe.name == "few-labels"
+    assert read_card(out / "card.json").data.frames == 1
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--data", "rig:bare?labels=labels"]) == 0
+    assert "over 1 scans" in capsys.readouterr().out
+    assert main(["predict", str(out), "bare", "--out", str(here / "predicted")]) == 0
+    assert len(list((here / "predicted").glob("*.label"))) == 9
+    assert main(["finetune", "run", "--data", "bare", "--out", str(out), *few, "--resume"]) == 0
+
+
+def test_fewer_than_five_labels_hold_out_nothing(here: Path, place: Path) -> None:
+    (here / "four").mkdir()
+    for number in (3, 4, 5, 6):
+        shutil.copy(place / "labels" / f"{number:06d}.label", here / "four")
+    labels = ["--labels", str(here / "four"), "--recipe", "city-probe", "--epochs", "1", *SMALL]
+    assert main(["probe", "run", "--data", "bare", "--out", str(here / "mine"), *labels]) == 0
+    log = (here / "mine" / "log.txt").read_text()
+    assert "4 scans with labels" in log
+    assert "nothing will say how good it is" in log
+    assert not (here / "mine" / "card.json").exists()
+
+
+def test_classes_of_a_rig_that_names_none(here: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place / "bare", here / "nameless")
+    values = yaml.safe_load((place / "bare" / "rig.yaml").read_text())
+    del values["classes"]
+    (here / "nameless" / "rig.yaml").write_text(yaml.safe_dump(values))
+    few = [
+        "finetune",
+        "run",
+        "--data",
+        str(here / "nameless"),
+        "--labels",
+        "labels",
+        "--out",
+        str(here / "mine"),
+        *TUNE,
+    ]
+    assert main(few) == 2
+    assert "name one with --classes" in capsys.readouterr().err
+    assert main([*few, "--classes", "city-16"]) == 0
+    assert Run.open(here / "mine").config.model.taxonomy == "city-16"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda file: np.full(9, 1, np.uint32).tofile(file), "9 labels, expected"),
+        (lambda file: (np.fromfile(file, np.uint32) + 1000).tofile(file), "does not know"),
+        (lambda file: file.rename(file.with_name("3.label")), "no scan is called '3'"),
+    ],
+)
+def test_bad_labels_stop_before_anything_is_written(
+    here: Path, place: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], said: str
+) -> None:
+    shutil.copytree(place / "labels", here / "labels")
+    damage(here / "labels" / "000003.label")
+    out = here / "mine"
+    assert main(["finetune", "run", "--data", "bare", "--labels", str(here / "labels"), "--out", str(out), *TUNE]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_labels_are_for_rigs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", "semantic-kitti:/nowhere", "--labels", "labels"]
+    assert main(["finetune", "run", *data, "--out", str(here / "x")]) == 2
+    assert "--labels labels: is for a rig folder; the data set semantic-kitti" in capsys.readouterr().err
