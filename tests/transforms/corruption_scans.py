@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from lidistill import taxonomy
@@ -15,8 +17,9 @@ CARS = [(9, -1.5, 0.1, 4, 1.8, 1.5, 21), (-7, 2, 0.1, 4.2, 1.8, 1.4, 21)]
 REFLECTIVITY = {1: 0.1, 6: 0.2, 10: 0.5, 18: 0.4, 20: 0.3, 21: 0.6, 31: 0.4}
 
 
+@cache
 def street(*, scale: float = 85.0, rings: bool = True, labels: bool = True, sensor_rings: int | None = BEAMS) -> Frame:
-    """About 10 000 points beam by beam, lowest first; ``scale`` = intensity of white (85: whole numbers, as nuScenes)."""
+    """About 10 000 points beam by beam, lowest first; ``scale`` = raw intensity of white (85: in whole numbers)."""
     elevation = np.repeat(np.radians(np.linspace(-28, 8, BEAMS)), STEPS)
     azimuth = np.tile(np.linspace(0.01, 2 * np.pi - 0.01, STEPS), BEAMS)
     rays = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], 1)
@@ -48,5 +51,5 @@ def reference(name: str, data: np.lib.npyio.NpzFile) -> Frame:
         sensor=sensor(lidar),
         token=name,
         ring=points[:, 4].astype(np.int32) if name == "nus" else None,
-        labels=taxonomy.load(classes).apply(data[f"{name}_labels_raw"] & 0xFFFF),
+        labels=taxonomy.load(classes).apply(data[f"{name}_labels_raw"].astype(np.int64) & 0xFFFF),
     )

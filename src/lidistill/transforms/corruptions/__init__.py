@@ -3,7 +3,7 @@
 One module each. What is as in the released data and what deliberately is not: docs/reference/corruptions.md.
 """
 
-from lidistill.transforms.corruptions.corrupt import NAMES, SEVERITIES, corrupt
 from lidistill.transforms.corruptions.corrupted import Corrupted
+from lidistill.transforms.corruptions.registry import NAMES, SEVERITIES, corrupt
 
 __all__ = ["NAMES", "SEVERITIES", "Corrupted", "corrupt"]

@@ -36,11 +36,11 @@ def beams(frame: Frame) -> tuple[NDArray[np.intp], int]:
 def _turns(points: NDArray[np.float32]) -> NDArray[np.intp]:
     """How often the azimuth has passed that of the first point, going round, up to each point (N,)."""
     azimuth = np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi)
-    turn = (azimuth - azimuth[0]) % 1.0
-    # a pass is a leap of more than half a turn; a beam without echoes at its seam leaps less, noise there much less
-    back = np.diff(turn)
-    passes = back < -0.5 if (back < -0.5).sum() >= (back > 0.5).sum() else back > 0.5
-    return np.concatenate([[0], np.cumsum(passes)]).astype(np.intp)
+    step = np.diff(azimuth)
+    clockwise = (step < 0).sum() > (step > 0).sum()
+    turn = ((azimuth[0] - azimuth) if clockwise else (azimuth - azimuth[0])) % 1.0
+    # more than half a turn back is a new beam; noise at the seam, too, but there is little of it
+    return np.concatenate([[0], np.cumsum(np.diff(turn) < -0.5)]).astype(np.intp)
 
 
 def _by_elevation(points: NDArray[Any], known: int) -> tuple[NDArray[np.intp], int]:

@@ -11,7 +11,7 @@ import numpy as np
 from lidistill.datasets.source import Source, take_split
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.taxonomy import Taxonomy
-from lidistill.transforms.corruptions.corrupt import check, corrupt
+from lidistill.transforms.corruptions.registry import check, corrupt
 
 
 @dataclass(frozen=True)

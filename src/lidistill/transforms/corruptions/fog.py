@@ -58,7 +58,7 @@ def in_fog(frame: Frame, alpha: float, beta: float, rng: np.random.Generator) ->
     place, response = echo(distance, alpha)
     dimmed = np.exp(-2 * alpha * distance)
     shining = response * distance**2 * (beta / SURFACE)
-    rows = np.flatnonzero((shining > dimmed) & (frame.intensity > 0))
+    rows = np.flatnonzero(shining > dimmed)
     r = distance[rows]
     unevenness = r / rng.uniform(np.maximum(r - SCATTER, r / 2), r + SCATTER)
     points = frame.points.copy()
