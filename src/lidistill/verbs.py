@@ -14,7 +14,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 Out = Annotated[Path, arg(metavar="FOLDER", help="Folder to write; made if it does not exist.")]
 Set = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="Override any key of the recipe.")]]
 Overwrite = Annotated[bool, arg(help="Replace what an earlier run left in the folder.")]
-Resume = Annotated[bool, arg(help="Go on with the interrupted run in the folder.")]
+Resume = Annotated[bool, arg(help="Go on with the interrupted run in the folder, by its own recipe.")]
 Data = Annotated[str, arg(metavar="SOURCE", help="Rig folder, or NAME:/path such as semantic-kitti:/data/kitti.")]
 RunFolder = Annotated[Path, arg(metavar="RUN", help="Folder of a run.")]
 Seed = Annotated[int | None, arg(metavar="N", help="Seed of everything random; default: the recipe's.")]
@@ -154,8 +154,9 @@ def pretrain(
     *,
     out: Out,
     recipe: Annotated[
-        str, arg(metavar="NAME", help="Built-in recipe (see lidistill recipes) or a .yaml file.")
-    ] = "scalr-plus",
+        str | None,
+        arg(metavar="NAME", help="Built-in recipe (see lidistill recipes) or a .yaml file; default: scalr-plus."),
+    ] = None,
     teacher: Annotated[
         str | None,
         arg(
@@ -203,7 +204,9 @@ def probe(
     *,
     data: Data,
     out: Out,
-    recipe: Annotated[str, arg(metavar="NAME", help="Built-in recipe or a .yaml file.")] = "linear-probe",
+    recipe: Annotated[
+        str | None, arg(metavar="NAME", help="Built-in recipe or a .yaml file; default: linear-probe.")
+    ] = None,
     student: Annotated[
         str | None, arg(metavar="NAME", help="Without RUN: a random backbone of this kind, the baseline.")
     ] = None,
@@ -293,7 +296,7 @@ def finetune(
         run,
         data=data,
         out=out,
-        recipe=recipe or ("few-labels" if labels is not None else "from-scratch" if run is None else "finetune"),
+        recipe=recipe,
         student=student,
         from_scratch=from_scratch,
         fraction=fraction,
@@ -326,22 +329,42 @@ def evaluate(
         Literal["forbid", "miss"],
         arg(help="Predicted classes that have no place in the map: never predict them, or count them as wrong."),
     ] = "forbid",
+    corruptions: Annotated[
+        str | None, arg(metavar="NAMES", help="Also corrupted, in 3 severities: all, or names such as fog,snow.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        arg(metavar="CARD", help="Whose errors mCE counts in: such a card of another run, or nuscenes-c (published)."),
+    ] = None,
     devices: Annotated[int, arg(metavar="N", help="Processes that share the scans, one per GPU.")] = 1,
 ) -> Path:
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
 
-    With --map on data of other classes: both meet in a named class list. Prints ms per scan and Hz beside the sensor's
-    rate.
+    With --map on data of other classes: both meet in a named class list. With --corruptions also under fog, snow, fewer
+    beams ...: mIoU, mCE and mRR; what is finished is kept and not repeated. Prints ms per scan and Hz beside the
+    sensor's rate.
 
     Try:
 
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti --tta 8
         $ lidistill evaluate runs/nuscenes --data semantic-kitti:/data/kitti --map kitti-10
+        $ lidistill evaluate runs/a-probe --data my_rig/ --corruptions all --baseline other-card.json
     """
     from lidistill.apps.evaluate import evaluate as act
 
-    return act(run, data=data, split=split, out=out, tta=tta, map=map, outside=outside, devices=devices)
+    return act(
+        run,
+        data=data,
+        split=split,
+        out=out,
+        tta=tta,
+        map=map,
+        outside=outside,
+        corruptions=corruptions,
+        baseline=baseline,
+        devices=devices,
+    )
 
 
 def predict(

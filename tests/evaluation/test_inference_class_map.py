@@ -151,4 +151,5 @@ def test_maps_that_would_do() -> None:
     assert maps_between("nuscenes-16", KITTI) == ["kitti-10"]
     assert maps_between("city-16", taxonomy.load("poss-13")) == ["poss-6"]
     assert "semantic-kitti-19" in maps_between("synlidar-22", KITTI)
+    assert maps_between("kitti-10", KITTI) == ["kitti-10"]
     assert maps_between(None, KITTI) == []

@@ -102,7 +102,7 @@ def maps_between(learned: str | None, data: Taxonomy) -> list[str]:
         try:
             class_lists.load(name, learned or "unnamed")
         except InputError:
-            return False
-        return direct(name, data)
+            return name == learned
+        return True
 
-    return [name for name in class_lists.names() if reads(name)]
+    return [name for name in class_lists.names() if direct(name, data) and reads(name)]

@@ -81,7 +81,7 @@ class Confusion:
         """
         rule = _rule(absent)
         hits = self.matrix.diagonal()
-        truth = self._truth(missed)
+        truth = self.truth(missed)
         union = truth + self.matrix.sum(0) - hits
         iou = _ratio(hits, union)
         if rule == "others":
@@ -96,19 +96,20 @@ class Confusion:
 
     def frequency_weighted_iou(self) -> float:
         """Sum over classes of (share of the labelled points) x IoU; NaN without labelled points."""
-        truth = self._truth("count")
+        truth = self.truth()
         present = truth > 0
         return float((truth[present] / truth.sum() * self.iou()[present]).sum()) if present.any() else float("nan")
 
     def accuracy(self) -> float:
         """Share of the labelled points with the right class; NaN without labelled points."""
-        return float(_ratio(np.trace(self.matrix), self._truth("count").sum()))
+        return float(_ratio(np.trace(self.matrix), self.truth().sum()))
 
     def class_accuracy(self) -> NDArray[np.float64]:
         """(C,) share of the points of each class that were found; NaN for a class without points."""
-        return _ratio(self.matrix.diagonal(), self._truth("count"))
+        return _ratio(self.matrix.diagonal(), self.truth())
 
-    def _truth(self, missed: Literal["count", "drop"]) -> NDArray[np.int64]:
+    def truth(self, missed: Literal["count", "drop"] = "count") -> NDArray[np.int64]:
+        """(C,) labelled points of each class; ``missed`` as in ``iou``."""
         truth: NDArray[np.int64] = self.matrix.sum(1)
         return truth + self.missed if missed == "count" else truth
 

@@ -1,0 +1,161 @@
+"""``lidistill evaluate --corruptions``: clean and corrupted scans, mCE and mRR, as a table and one card (Robo3D)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lidistill.apps.exam import Exam, main_figures, not_first
+from lidistill.apps.pace import pace
+from lidistill.errors import InputError, nearest
+from lidistill.evaluation.card import read_card, tokens_checksum, write_card
+from lidistill.evaluation.inference import Evaluation
+from lidistill.evaluation.parts import Parts
+from lidistill.evaluation.robustness import (
+    BASELINES,
+    corruption_errors,
+    mean_corruption_error,
+    mean_resilience_rate,
+    resilience_rates,
+)
+from lidistill.evaluation.table import Row, text_table
+from lidistill.transforms import corruptions
+from lidistill.transforms.corruptions import NAMES, SEVERITIES, Corrupted
+
+log = logging.getLogger("lidistill")
+
+SEED = 1205
+"""Of all corruptions, whatever the run: every network meets the same fog."""
+LEVELS = ("light", "moderate", "heavy")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What corruption errors are measured against: ``scores`` in per cent, the mean of the severities."""
+
+    title: str
+    scores: Mapping[str, float]
+
+
+def chosen_corruptions(said: str) -> tuple[str, ...]:
+    """``all``, or names separated by commas, in the published order; raises ``InputError`` for another name."""
+    names = NAMES if said == "all" else tuple(name.strip() for name in said.split(","))
+    for name in names:
+        if name not in NAMES:
+            raise InputError(f"--corruptions {said}: there is no corruption {name!r}{nearest(name, ['all', *NAMES])}")
+    return tuple(name for name in NAMES if name in names)
+
+
+def reference(said: str, names: Sequence[str], tokens: Sequence[str] | None = None) -> Reference:
+    """A published baseline by name, or the card of another run.
+
+    Raises ``InputError`` when ``said`` is neither, or a card without one of the corruptions ``names``; warns when
+    ``tokens`` are given and the card is of other scans.
+    """
+    if said in BASELINES:
+        return Reference(BASELINES[said].title, BASELINES[said].scores)
+    if not Path(said).is_file():
+        raise InputError(f"--baseline {said}: is neither a card nor a published baseline{nearest(said, BASELINES)}")
+    card = read_card(said)
+    if tokens is not None and card.data.checksum != tokens_checksum(tokens):
+        log.warning("baseline %s: was evaluated on other scans (%s)", said, card.data.spec)
+    scores = {}
+    for name in names:
+        metric = card.metrics.get(f"miou/{name}")
+        if metric is None or metric.mean is None:
+            raise InputError(
+                f"--baseline {said}: has no mIoU under {name!r}; evaluate that run with --corruptions {name} first"
+            )
+        scores[name] = 100 * metric.mean
+    return Reference(card.name, scores)
+
+
+def robustness(exam: Exam, folder: Path, names: Sequence[str], baseline: str | None) -> Path:
+    """Evaluate clean and corrupted, print the tables and write the card into ``folder``; returns its path.
+
+    Every finished corruption and severity is kept there: an interrupted evaluation goes on, more corruptions add to it.
+    """
+    if baseline is not None:  # a wrong one shall not wait for the last scan
+        reference(baseline, names)
+    parts = Parts(folder / f"{exam.name}-corruptions.parts", _key(exam))
+    count = 1 + len(names) * len(SEVERITIES)
+
+    def made(source: Corrupted, number: int) -> Callable[[], Evaluation]:
+        title = f"{source.corruption} {LEVELS[source.severity - 1]} [{number}/{count}]"
+        return lambda: exam.take(source, title)
+
+    clean = parts.take("clean", lambda: exam.take(exam.source, f"clean [1/{count}]"))
+    found: dict[str, list[Evaluation]] = {}
+    for name in names:
+        done = 1 + len(found) * len(SEVERITIES)
+        found[name] = [
+            parts.take(f"{name}/{severity}", made(Corrupted(exam.source, name, severity, SEED), done + severity))
+            for severity in SEVERITIES
+        ]
+    path = folder / f"{'-'.join([exam.name, 'corruptions', *(names if tuple(names) != NAMES else ())])}.json"
+    if not_first():
+        return path
+    for part in (clean, *(part for levels in found.values() for part in levels)):
+        for skip in part.skipped:
+            log.warning("skipped: %s", skip.reason)
+    against = None if baseline is None else reference(baseline, names, clean.tokens)
+    metrics = figures(clean, found, against)
+    print(text_table(corruption_rows(metrics, names)))
+    said: dict[str, object] = {"corruptions": list(names), "seed": SEED}
+    line = f"mRR {100 * metrics['mrr']:.1f} %"
+    if against is not None:
+        line = f"mCE {100 * metrics['mce']:.1f} % of the errors of {against.title}, {line}"
+        said["baseline"] = {"title": against.title, "scores": {name: against.scores[name] for name in names}}
+    which = "all corruptions" if tuple(names) == NAMES else ", ".join(names)
+    print(f"{line} over {which}; {len(clean.tokens)} scans of {exam.source.spec} ({exam.split})")
+    if parts.scans:
+        print(pace(parts.seconds, parts.scans, exam.source.sensor))
+    write_card(replace(exam, options=exam.options | said).card(metrics, clean.tokens), path)
+    return path
+
+
+def figures(
+    clean: Evaluation, found: Mapping[str, Sequence[Evaluation]], against: Reference | None
+) -> dict[str, float]:
+    """The card's figures, as shares of 1: those of the clean scans, and
+
+    ``miou/fog/1`` .. ``3`` by severity, ``miou/fog`` their mean, ``miou_corrupted`` the mean over the corruptions;
+    ``rr/fog``, ``mrr``; with a reference ``ce/fog``, ``mce``.
+    """
+    metrics = main_figures(clean.confusion)
+    shares = {name: [part.confusion.miou() for part in levels] for name, levels in found.items()}
+    metrics |= {f"miou/{name}/{i}": x for name, levels in shares.items() for i, x in enumerate(levels, 1)}
+    metrics |= {f"miou/{name}": sum(levels) / len(levels) for name, levels in shares.items()}
+    metrics["miou_corrupted"] = sum(metrics[f"miou/{name}"] for name in shares) / len(shares)
+    scores = {name: [100 * share for share in levels] for name, levels in shares.items()}
+    percents = {f"rr/{name}": rate for name, rate in resilience_rates(scores, 100 * metrics["miou"]).items()}
+    percents["mrr"] = mean_resilience_rate(scores, 100 * metrics["miou"])
+    if against is not None:
+        percents |= {f"ce/{name}": error for name, error in corruption_errors(scores, against.scores).items()}
+        percents["mce"] = mean_corruption_error(scores, against.scores)
+    return metrics | {name: percent / 100 for name, percent in percents.items()}
+
+
+def corruption_rows(metrics: Mapping[str, float], names: Sequence[str]) -> list[Row]:
+    """A row per corruption, in per cent; first the clean scans."""
+    rows: list[Row] = [{"corruption": "none", **dict.fromkeys(LEVELS, "-"), "mIoU %": f"{100 * metrics['miou']:.1f}"}]
+    for name in names:
+        keys = {level: f"miou/{name}/{severity}" for level, severity in zip(LEVELS, SEVERITIES, strict=True)}
+        keys |= {"mIoU %": f"miou/{name}", "CE %": f"ce/{name}", "RR %": f"rr/{name}"}
+        shown = {column: f"{100 * metrics[key]:.1f}" for column, key in keys.items() if key in metrics}
+        rows.append({"corruption": name, **shown})
+    return rows
+
+
+def _key(exam: Exam) -> str:
+    """A text that changes with all that the figures depend on: weights, data, poses, and what the corruptions do."""
+    digest = hashlib.sha256((exam.run.path / "model.safetensors").read_bytes())
+    for module in sorted(Path(corruptions.__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    said = [exam.source.spec, exam.split, len(exam.source), len(exam.poses), exam.classes, SEED]
+    digest.update(json.dumps(said).encode())
+    return digest.hexdigest()
