@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,19 @@ def test_a_run_of_before_there_were_several_goes_on(world: Path, tmp_path: Path)
     assert run.config.model.head.kind == "linear"
     assert not any("teacher" in key for row in run.metrics() for key in row)
     assert main([*arguments, "--resume"]) == 0
+
+
+def test_a_resumed_run_follows_its_own_recipe(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody types the options of last week again; one that is given still counts, and a different one is refused."""
+    shutil.copytree(world / "run", tmp_path / "run")
+    again = ["pretrain", str(world / "rig"), "--out", str(tmp_path / "run"), "--resume"]
+    assert main(again) == 0
+    assert main([*again, "--set", "workers=1"]) == 0
+    assert main([*again, "--set", "lr=0.5"]) == 2
+    assert "started differently" in capsys.readouterr().err
+    probe = ["probe", str(world / "run"), "--data", str(world / "rig"), "--out", str(tmp_path / "probe")]
+    assert main([*probe, "--recipe", "city-probe", "--epochs", "1", "--set", "workers=0"]) == 0
+    assert main([*probe, "--resume"]) == 0
 
 
 CASES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from lidistill import __version__
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
+from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.errors import InputError
 from lidistill.students.config import HeadConfig
@@ -18,7 +18,7 @@ from lidistill.teachers.registry import load_teachers
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
 from lidistill.training.engine import make_fabric, shared_run
-from lidistill.training.recipe import DistilRecipe, load_recipe
+from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import ModelConfig, RunConfig
 
 log = logging.getLogger("lidistill")
@@ -28,7 +28,7 @@ def pretrain(
     sources: str | Sequence[str],
     out: str | Path,
     *,
-    recipe: str = "scalr-plus",
+    recipe: str | None = None,
     teacher: str | None = None,
     student: str | None = None,
     epochs: int | None = None,
@@ -39,9 +39,10 @@ def pretrain(
 ) -> Path:
     """See ``lidistill.verbs.pretrain``. Returns the run folder."""
     specs = (sources,) if isinstance(sources, str) else tuple(str(s) for s in sources)
-    chosen = load_recipe(recipe, overrides(teacher=teacher, student=student, epochs=epochs, seed=seed, set=set))
+    changes = overrides(teacher=teacher, student=student, epochs=epochs, seed=seed, set=set)
+    chosen = choose(recipe, "scalr-plus", changes, out=out, resume=resume)
     if not isinstance(chosen, DistilRecipe):
-        raise InputError(f"recipe {recipe} is for learning from labels; pretrain takes one of kind distil")
+        raise InputError(f"recipe {chosen.name} is for learning from labels; pretrain takes one of kind distil")
     train = open_mixture(specs, "train")
     if not train[0].views:
         raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")
@@ -79,13 +80,3 @@ def head(recipe: DistilRecipe, sizes: Sequence[int]) -> HeadConfig:
     if hidden is None and len(sizes) > 1:
         hidden = max(recipe.student.width, outputs)
     return HeadConfig(kind="mlp" if hidden else "linear", outputs=outputs, hidden=hidden)
-
-
-def overrides(
-    *, teacher: str | None = None, student: str | None, epochs: int | None, seed: int | None, set: Sequence[str]
-) -> list[str]:
-    """The common options as recipe overrides; ``--set`` comes last and wins. Names of teachers are parted by commas."""
-    if teacher is not None and "," in teacher:
-        teacher = json.dumps([name.strip() for name in teacher.split(",")])  # JSON is YAML
-    options = {"teacher": teacher, "student": student, "epochs": epochs, "seed": seed}
-    return [f"{key}={value}" for key, value in options.items() if value is not None] + list(set)

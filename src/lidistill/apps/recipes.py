@@ -1,11 +1,16 @@
-"""``lidistill recipes``: what recipes there are and what they say."""
+"""``lidistill recipes``: what recipes there are and what they say; and which one a verb follows."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 import yaml
 
-from lidistill.training.recipe import load_recipe
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe, change_recipe, load_recipe
 from lidistill.training.recipe_file import read_values, recipe_names, recipe_text
+from lidistill.training.run import Run
 
 
 def recipes(name: str | None = None) -> str:
@@ -19,6 +24,30 @@ def recipes(name: str | None = None) -> str:
     known = recipe_names()
     width = max(map(len, known))
     return "\n".join(f"{one:{width}} {recipe_text(one).splitlines()[0].removeprefix('# ')}" for one in known)
+
+
+def choose(
+    recipe: str | None, default: str, changes: Sequence[str], *, out: str | Path, resume: bool
+) -> DistilRecipe | SegmentRecipe:
+    """The recipe that a verb follows: the named one, or ``default``, after ``changes`` (``key=value``).
+
+    A run that is resumed without naming a recipe follows its own.
+    """
+    if resume and recipe is None and (Path(out) / "recipe.yaml").is_file():
+        own = Run.open(out).config.recipe
+        if own is not None:
+            return change_recipe(own.model_dump(mode="json"), changes, str(out))
+    return load_recipe(recipe or default, changes)
+
+
+def overrides(
+    *, teacher: str | None = None, student: str | None, epochs: int | None, seed: int | None, set: Sequence[str]
+) -> list[str]:
+    """The common options as recipe overrides; ``--set`` comes last and wins. Names of teachers are parted by commas."""
+    if teacher is not None and "," in teacher:
+        teacher = json.dumps([name.strip() for name in teacher.split(",")])  # JSON is YAML
+    options = {"teacher": teacher, "student": student, "epochs": epochs, "seed": seed}
+    return [f"{key}={value}" for key, value in options.items() if value is not None] + list(set)
 
 
 def _effective(name: str) -> str:

@@ -15,7 +15,7 @@ from lidistill.apps.evaluate import score
 from lidistill.apps.few_labels import label_report, with_labels
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
-from lidistill.apps.pretrain import overrides
+from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
@@ -23,7 +23,7 @@ from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
-from lidistill.training.recipe import SegmentRecipe, load_recipe, sentences
+from lidistill.training.recipe import SegmentRecipe, sentences
 from lidistill.training.run import ModelConfig, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
@@ -36,7 +36,7 @@ def segment(
     *,
     data: str,
     out: str | Path,
-    recipe: str,
+    recipe: str | None = None,
     student: str | None = None,
     from_scratch: bool = False,
     fraction: float | None = None,
@@ -52,11 +52,14 @@ def segment(
     if parent is not None and student is not None:
         raise InputError(f"--student {student}: the run {parent} brings its own student; leave one of the two out")
     given = [] if fraction is None else [f"fraction={fraction}"]
-    chosen = load_recipe(recipe, [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)])
+    changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
+    chosen = choose(recipe, _default(verb, parent is None, labels is not None), changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
-        raise InputError(f"recipe {recipe} is for distillation; {verb} takes one of kind segment")
+        raise InputError(f"recipe {chosen.name} is for distillation; {verb} takes one of kind segment")
     if chosen.frozen != (verb == "probe"):
-        raise InputError(f"recipe {recipe} has frozen = {chosen.frozen}; that is the other one of probe and finetune")
+        raise InputError(
+            f"recipe {chosen.name} has frozen = {chosen.frozen}; that is the other one of probe and finetune"
+        )
     backbone: dict[str, Tensor] | None = None
     sensors: tuple[Sensor, ...] = ()
     network_of = chosen.student
@@ -111,6 +114,13 @@ def segment(
         draw_gallery(run, network, held_out or train)
         log.info("report: %s", write_report(run.path))
     return run.path
+
+
+def _default(verb: str, scratch: bool, few: bool) -> str:
+    """The recipe that fits when none is named."""
+    if verb == "probe":
+        return "linear-probe"
+    return "few-labels" if few else "from-scratch" if scratch else "finetune"
 
 
 def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:

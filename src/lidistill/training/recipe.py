@@ -183,7 +183,11 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> DistilRecipe | Segm
 
     Raises ``InputError`` with one sentence per fault.
     """
-    values = read_values(name)
+    return change_recipe(read_values(name), overrides, name)
+
+
+def change_recipe(values: dict[str, Any], overrides: Sequence[str], name: str) -> DistilRecipe | SegmentRecipe:
+    """The recipe with these ``values`` after ``dotted.key=value`` overrides; ``name`` is used in the messages only."""
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, name)
