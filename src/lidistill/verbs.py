@@ -329,22 +329,42 @@ def evaluate(
         Literal["forbid", "miss"],
         arg(help="Predicted classes that have no place in the map: never predict them, or count them as wrong."),
     ] = "forbid",
+    corruptions: Annotated[
+        str | None, arg(metavar="NAMES", help="Also corrupted, in 3 severities: all, or names such as fog,snow.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        arg(metavar="CARD", help="Whose errors mCE counts in: such a card of another run, or nuscenes-c (published)."),
+    ] = None,
     devices: Annotated[int, arg(metavar="N", help="Processes that share the scans, one per GPU.")] = 1,
 ) -> Path:
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
 
-    With --map on data of other classes: both meet in a named class list. Prints ms per scan and Hz beside the sensor's
-    rate.
+    With --map on data of other classes: both meet in a named class list. With --corruptions also under fog, snow, fewer
+    beams ...: mIoU, mCE and mRR; what is finished is kept and not repeated. Prints ms per scan and Hz beside the
+    sensor's rate.
 
     Try:
 
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti --tta 8
         $ lidistill evaluate runs/nuscenes --data semantic-kitti:/data/kitti --map kitti-10
+        $ lidistill evaluate runs/a-probe --data my_rig/ --corruptions all --baseline other-card.json
     """
     from lidistill.apps.evaluate import evaluate as act
 
-    return act(run, data=data, split=split, out=out, tta=tta, map=map, outside=outside, devices=devices)
+    return act(
+        run,
+        data=data,
+        split=split,
+        out=out,
+        tta=tta,
+        map=map,
+        outside=outside,
+        corruptions=corruptions,
+        baseline=baseline,
+        devices=devices,
+    )
 
 
 def predict(
