@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 
 from lidistill.sensing.frame import Frame
@@ -17,15 +15,9 @@ LOWER_RIM, UPPER_RIM = 1 / 16, 1 / 12
 
 
 def beam_missing(frame: Frame, severity: int, rng: np.random.Generator) -> Frame:
-    """The frame without ``MISSING`` of its beams (at least one, if there are three), chosen anew for every scan."""
-    _, count = beams(frame)
+    """The frame without ``MISSING`` of its beams, chosen anew for every scan."""
+    beam, count = beams(frame)
     first, last = round(LOWER_RIM * count), count - 1 - round(UPPER_RIM * count)
     candidates = np.arange(first, last + 1)
     number = min(round(MISSING[severity - 1] * count), len(candidates))
-    return without_beams(frame, rng.choice(candidates, number, replace=False).tolist())
-
-
-def without_beams(frame: Frame, missing: Collection[int]) -> Frame:
-    """The frame without the points of some beams."""
-    beam, _ = beams(frame)
-    return frame.select(~np.isin(beam, list(missing)))
+    return frame.select(~np.isin(beam, rng.choice(candidates, number, replace=False)))
