@@ -15,9 +15,12 @@ from lidistill.apps.reproduce import committed, finished, reproduce
 from lidistill.apps.reproduce.cost import cost
 from lidistill.apps.reproduce.execute import run_here
 from lidistill.apps.reproduce.plan import Place, jobs, last_job
+from lidistill.apps.reproduce.show import table_rows
 from lidistill.apps.reproduce.table_file import Table, load_table, parse_table, table_names
 from lidistill.cli import main
 from lidistill.errors import InputError, RunError
+from lidistill.evaluation.card import Card, Metric
+from lidistill.transforms.corruptions import NAMES
 
 TINY = """
 title: A table
@@ -156,6 +159,17 @@ def test_cost_grows_with_the_work(table: Table, tmp_path: Path) -> None:
     assert distil.scans == 28_130
     assert cost(probe).hours < distil.hours
     assert cost(last_job(table.paper_scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
+
+
+def test_errors_under_corruption_count_in_those_of_the_baseline() -> None:
+    scale = load_table("table6").city
+    column = next(column for column in scale.columns if column.metric == "mce")
+    cards = {}
+    for row, (one, other) in {"none": (0.2, 0.6), "all four": (0.6, 0.7)}.items():
+        miou = {f"miou/{name}": Metric.of([one, other]) for name in NAMES}
+        cards[row, column.name] = Card.model_construct(seeds=(0, 1), metrics=miou)
+    shown = {row[""]: row[column.name] for row in table_rows(load_table("table6"), scale, cards)}
+    assert shown == {"none": "100.0 ± 0.0", "spinning-32": "", "all four": "62.5 ± 17.7"}
 
 
 @pytest.mark.parametrize("name", table_names())

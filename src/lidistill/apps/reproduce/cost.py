@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
 from lidistill.training.recipe import DistilRecipe, load_recipe
 
@@ -48,18 +49,21 @@ def cost(job: Job) -> Cost:
     given = dict(job.options)
     # a student is named where its backbone was made
     named = {"student": dict(job.chain()[0].options).get("student")} | given
-    overrides = [f"{key}={named[key]}" for key in ("student", "teacher", "epochs") if named.get(key) is not None]
-    recipe = load_recipe(_recipe_name(job, given), [*overrides, *given.get("set", ())])
+    said = {key: named.get(key) for key in ("teacher", "student", "epochs")}
+    recipe = load_recipe(_recipe_name(job, given), overrides(**said, seed=None, set=given.get("set", ())))
     student = recipe.student
     scans = sum(SCANS[source.partition(":")[0]] for source in job.sources)
-    scans = max(round(scans * float(given.get("fraction", 1))), 1)
+    share = 1.0 if isinstance(recipe, DistilRecipe) else float(given.get("fraction", recipe.fraction))
+    scans = max(round(scans * share), 1)
     width, depth, near = student.width, student.depth, student.neighbors
     forward = 2 * recipe.points * (depth * (2 * width**2 + 20 * width) + (near + 3) * width**2)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
     layer = recipe.points * width * 2  # bytes in bf16
-    traffic = layer * (depth * KEPT + 3 * near) * trained
-    seconds = trained * forward / RATE + traffic / BANDWIDTH
-    kept = layer * ((depth * KEPT if trained == 3 else KEPT) + 3 * near) * recipe.batch_size
+    passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
+    traffic = layer * (depth * KEPT + 3 * near) * passes
+    seconds = passes * forward / RATE + traffic / BANDWIDTH
+    layers = depth + KEPT if student.checkpointing else depth * KEPT
+    kept = layer * ((layers if trained == 3 else KEPT) + 3 * near) * recipe.batch_size
     memory = kept + 16.0 * (2 * depth * width**2)
     if isinstance(recipe, DistilRecipe):
         for teacher in recipe.teachers:

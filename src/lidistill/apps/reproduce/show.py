@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lidistill.apps.reproduce.table_file import Scale, Table
+from lidistill.apps.reproduce.table_file import Column, Scale, Table
 from lidistill.apps.table import shown
-from lidistill.evaluation.card import Card
+from lidistill.evaluation.card import Card, Metric
+from lidistill.evaluation.robustness import mean_corruption_error
 from lidistill.evaluation.table import Row
+from lidistill.transforms.corruptions import NAMES
 
 Cells = Mapping[tuple[str, str], Card]
 """Merged cards by the names of row and column."""
@@ -20,7 +22,7 @@ def table_rows(table: Table, scale: Scale, cells: Cells) -> list[Row]:
         row: dict[str, object] = {"": line.name}
         for column in scale.columns:
             card = cells.get((line.name, column.name))
-            row[column.name] = "" if card is None else shown(card.metrics.get(column.metric))
+            row[column.name] = "" if card is None else shown(_metric(scale, cells, card, column))
             published = table.paper.figure(line.paper, column.paper)
             if any(c.paper for c in scale.columns) and column.paper:
                 row[f"paper: {column.paper}"] = "" if published is None else f"{published:.1f}"
@@ -28,3 +30,19 @@ def table_rows(table: Table, scale: Scale, cells: Cells) -> list[Row]:
             row[scale.columns[0].name] = f"open: {line.open}"
         rows.append(row)
     return rows
+
+
+def _metric(scale: Scale, cells: Cells, card: Card, column: Column) -> Metric | None:
+    """The column's metric of ``card``; mCE against the row that the table names, seed by seed."""
+    base = cells.get((scale.baseline or "", column.name))
+    if column.metric != "mce" or "mce" in card.metrics or base is None:
+        return card.metrics.get(column.metric)
+    scores = [_corrupted(one, index) for one in (card, base) for index in range(len(one.seeds) or 1)]
+    ours, theirs = scores[: len(scores) // 2], scores[len(scores) // 2 :]
+    return Metric.of([mean_corruption_error(a, b) / 100 for a, b in zip(ours, theirs, strict=True)])
+
+
+def _corrupted(card: Card, seed: int) -> dict[str, float]:
+    """Corruption -> mIoU in per cent of one seed."""
+    found = {name: card.metrics[f"miou/{name}"].values[seed] for name in NAMES if f"miou/{name}" in card.metrics}
+    return {name: 100 * value for name, value in found.items() if value is not None}

@@ -88,6 +88,8 @@ class Scale(_Part):
     seeds: tuple[int, ...] = (0,)
     says: str = ""
     """What stands in for what."""
+    baseline: str | None = None
+    """The row whose errors mCE counts in, where the cards bring no mCE of their own."""
     data: dict[str, City | str]
     """Name -> a city, or a source with ``{data}`` for the folder of data sets."""
     rows: tuple[Line, ...]
@@ -100,6 +102,8 @@ class Scale(_Part):
             for name in step.data:
                 if name not in self.data:
                     raise ValueError(f"no data {name!r}{nearest(name, list(self.data))}")
+        if self.baseline is not None and self.baseline not in {row.name for row in self.rows}:
+            raise ValueError(f"there is no row {self.baseline!r} to be the baseline")
         for row in self.rows:
             for name in row.columns or ():
                 if name not in {column.name for column in self.columns}:
