@@ -173,7 +173,7 @@ def _measured(source: Source, frames: Sequence[FrameFigures], scans: Sequence[Sc
     mean, deviation = intensity(scans)
     return Sensor(
         source.sensor.name,
-        rate=_rate(frames, scans) or source.sensor.rate,
+        rate=_rate(frames, scans, source.sensor.rate),
         rings=int(np.median([scan.beams for scan in scans])) or None,
         fov=(
             round(float(np.median([scan.fov[0] for scan in scans])), 1),
@@ -185,14 +185,18 @@ def _measured(source: Source, frames: Sequence[FrameFigures], scans: Sequence[Sc
     )
 
 
-def _rate(frames: Sequence[FrameFigures], scans: Sequence[ScanFigures]) -> float | None:
-    """Scans per second: from the time that the points of one scan span, else from successive scans."""
+def _rate(frames: Sequence[FrameFigures], scans: Sequence[ScanFigures], recorded: float | None) -> float | None:
+    """Scans per second: from the time that the points of one scan span, else from successive scans.
+
+    Recordings leave scans out (key frames), so those say no more than that the lidar is at least as fast.
+    """
     spans = [scan.span for scan in scans if scan.span]
     if spans and 0.02 < (span := float(np.median(spans))) < 1:
         return float(np.round(1 / span))
     times = {frame.index: frame.timestamp for frame in frames if frame.timestamp is not None}
     steps = [times[i + 1] - times[i] for i in times if i + 1 in times and times[i + 1] > times[i]]
-    return float(f"{1 / np.median(steps):.3g}") if steps else None
+    successive = float(f"{1 / np.median(steps):.3g}") if steps else 0.0
+    return max(successive, recorded or 0.0) or None
 
 
 def _figures(
@@ -295,7 +299,7 @@ def statistics_text(report: DoctorReport) -> str:
         "lidar:",
         f"  name: {measured.name}",
         *([f"  rate: {measured.rate:g}"] if measured.rate else ["  # rate: not recorded"]),
-        *([f"  rings: {measured.rings}"] if measured.rings else []),
+        *_rings(report),
         f"  fov: [{measured.fov[0]:g}, {measured.fov[1]:g}]",
         f"  max_range: {measured.max_range:g}",
         f"  intensity: [{measured.intensity[0]:g}, {measured.intensity[1]:g}]",
@@ -306,6 +310,15 @@ def statistics_text(report: DoctorReport) -> str:
     return "\n".join(lines)
 
 
+def _rings(report: DoctorReport) -> list[str]:
+    """An estimate must not be pasted unseen: beams that wander are counted twice."""
+    rings = report.measured.rings if report.measured is not None else None
+    named = any(frame.scan.named for frame in report.frames if frame.scan is not None)
+    if rings and not named:
+        return [f"  # rings: about {rings}, estimated, at most twice too many: the scans have no column of rings"]
+    return [f"  rings: {rings}"] if rings else []
+
+
 def summary(report: DoctorReport) -> str:
     """What the terminal shows."""
     figures, measured = report.figures, report.measured
@@ -314,8 +327,9 @@ def summary(report: DoctorReport) -> str:
         ground = figures["ground"]
         height = "not found" if ground["height"] is None else f"{ground['height']:.2f} below the sensor"
         rate = "rate unknown" if measured.rate is None else f"{measured.rate:g} Hz"
+        beams = "beams not told apart" if measured.rings is None else f"about {measured.rings} beams"
         lines += [
-            f"  lidar     {measured.name}, about {measured.rings} beams from {measured.fov[0]:g} to "
+            f"  lidar     {measured.name}, {beams} from {measured.fov[0]:g} to "
             f"{measured.fov[1]:g} degrees, {rate}, up to {measured.max_range:g} m",
             f"  scan      {figures['points'][1]} points, intensity {figures['intensity'][0]:g} to "
             f"{figures['intensity'][1]:g} (mean {measured.intensity[0]:g}), ground {height}",

@@ -15,12 +15,17 @@ RANGES = np.concatenate([np.arange(0, 10, 1.0), np.arange(10, 50, 5.0), np.arang
 """Edges of the range histogram, metres."""
 SECTORS = 72
 LAYERS = 36
+OWN = 0.2
+"""Share of the median range below which returns are mostly the own vehicle, whose elevations are those of no beam."""
+CLEAR, MANY = 0.45, 32
+"""Prominence of a beam's peak relative to its height; fewer and shallower peaks are the waves of a prism lidar."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScanFigures:
     """``fov`` degrees (lowest, highest elevation); ``reach`` the 99.9 % quantile and ``median`` of the ranges;
 
+    ``beams``: how many, 0 when none are told apart; ``named``: the scan says which beam a point is of, else estimated;
     ``intensity`` = sum, sum of squares, lowest, highest; ``ranges`` counts by ``RANGES``; ``sectors`` and ``layers``:
     how many of 5-degree steps of azimuth and elevation hold points; ``box`` (3, 2): where 99 % of each axis lie.
     """
@@ -28,6 +33,7 @@ class ScanFigures:
     points: int
     fov: tuple[float, float]
     beams: int
+    named: bool
     reach: float
     median: float
     intensity: tuple[float, float, float, float]
@@ -43,7 +49,7 @@ def scan_figures(frame: Frame) -> ScanFigures:
     """Measure a scan; ``span`` in seconds when its points have times."""
     points = frame.points.astype(np.float64)
     distance = np.linalg.norm(points, axis=1)
-    usable = distance > 1e-6
+    usable = distance > max(OWN * float(np.median(distance)), 1e-6)
     elevation = np.degrees(np.arcsin(np.clip(points[usable, 2] / distance[usable], -1, 1)))
     azimuth = np.degrees(np.arctan2(points[usable, 1], points[usable, 0]))
     values = frame.intensity.astype(np.float64)
@@ -52,6 +58,7 @@ def scan_figures(frame: Frame) -> ScanFigures:
         points=len(points),
         fov=(float(low), float(high)),
         beams=count_beams(elevation) if frame.ring is None else len(np.unique(frame.ring)),
+        named=frame.ring is not None,
         reach=float(np.quantile(distance, 0.999)),
         median=float(np.median(distance)),
         intensity=(float(values.sum()), float(values @ values), float(values.min()), float(values.max())),
@@ -65,7 +72,7 @@ def scan_figures(frame: Frame) -> ScanFigures:
 
 
 def count_beams(elevation: NDArray[Any]) -> int:
-    """Peaks of the histogram of elevations (degrees): how many beams a spinning lidar seems to have."""
+    """Peaks of the histogram of elevations (degrees): how many beams a spinning lidar seems to have; 0: none."""
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
 
@@ -74,5 +81,8 @@ def count_beams(elevation: NDArray[Any]) -> int:
     low, high = np.percentile(elevation, [0.1, 99.9])
     bins = max(int((high - low) / 0.02), 10)
     counts = gaussian_filter1d(np.histogram(elevation, bins, (low, high))[0].astype(np.float64), 1.5, mode="constant")
-    peaks, _ = find_peaks(np.concatenate([[0.0], counts, [0.0]]), prominence=0.3 * counts.mean())
+    counts = np.concatenate([[0.0], counts, [0.0]])
+    peaks, found = find_peaks(counts, prominence=0.3 * counts.mean())
+    if len(peaks) < MANY and (found["prominences"] < CLEAR * counts[peaks]).mean() > 0.5:
+        return 0
     return len(peaks)

@@ -93,7 +93,9 @@ Tried = list[tuple[Hypothesis, Agreement]]
 
 
 def _try(looks: Sequence[Look], ground: bool) -> Tried:
-    return [(h, agreement(looks, h.change)) for h in hypotheses(looks[0], ground=ground)]
+    # a frame may lack pictures: the cameras that this one may be exchanged with are those of all frames
+    others = {name: view for look in reversed(looks) for name, view in look.others.items()}
+    return [(h, agreement(looks, h.change)) for h in hypotheses(replace(looks[0], others=others), ground=ground)]
 
 
 def _common(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> str | None:
@@ -112,10 +114,11 @@ def _find(tried: Tried, says: str) -> tuple[Hypothesis, Agreement]:
 
 
 def _pick(tried: Tried, now: Agreement) -> tuple[Hypothesis, Agreement] | None:
-    best = max((a.z for _, a in tried), default=0.0)
+    seen = [(h, a) for h, a in tried if a.edges >= FEWEST]
+    best = max((a.z for _, a in seen), default=0.0)
     if best < NAMED or best < CLEARER * now.z:
         return None
-    return next((h, a) for h, a in tried if a.z > AS_GOOD * best)
+    return next((h, a) for h, a in seen if a.z > AS_GOOD * best)
 
 
 def _exchanged(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> dict[str, tuple[Hypothesis, Agreement]]:
