@@ -204,9 +204,11 @@ def test_later_evaluations_are_listed(tmp_path: Path) -> None:
     (folder / "evaluations").mkdir()
     card = json.loads((folder / "card.json").read_text())
     card["data"]["spec"] = "another_rig/"
+    card["recipe"] = {"evaluation": {"tta": 4, "map": "kitti-10", "outside": "miss", "corruptions": ["fog"]}}
     (folder / "evaluations" / "another.json").write_text(json.dumps(card))
     page, _ = report(folder)
     assert "another_rig/" in page.text
+    assert "4 poses, in kitti-10 (miss), 1 corruption" in page.text
 
 
 @pytest.mark.parametrize(("make", "said"), [(False, "does not exist"), (True, "holds no recipe.yaml")])

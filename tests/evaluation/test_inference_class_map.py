@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,21 @@ def test_maps_that_would_do() -> None:
     assert "semantic-kitti-19" in maps_between("synlidar-22", KITTI)
     assert maps_between("kitti-10", KITTI) == ["kitti-10"]
     assert maps_between(None, KITTI) == []
+
+
+def test_page_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "evaluation.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "two.yaml"
+    path.write_text(example)
+    rig = taxonomy.from_names(["nothing", "street", "walk"], "my_rig")
+    found = class_map(str(path), SIXTEEN, "city-16", rig)
+    assert found.labels is not None
+    assert found.labels.tolist() == [255, 0, 1]
+    assert found.members(SIXTEEN)["walk"] == ["sidewalk"]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| [^|]* \| ([^|]*) \|$", page, re.MULTILINE))
+    for name, outside in rows.items():
+        if name in taxonomy.names() and "`" not in outside:
+            members = class_map(name, SIXTEEN, "city-16", CITY).members(SIXTEEN)["outside"]
+            assert outside == (", ".join(members) or "nothing")
+    assert {"kitti-10", "poss-6", "pandaset-8", "waymo-10"} <= set(rows)

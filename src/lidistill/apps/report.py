@@ -190,6 +190,7 @@ def _evaluations(cards: Sequence[Row]) -> str:
         metrics = part(card, "metrics")
         figures = {k: v for k, v in metrics.items() if "/" not in k} if isinstance(metrics, Mapping) else {}
         row: Row = {"data": part(card, "data", "spec"), "split": part(card, "data", "split")}
+        row |= {"how": _how(part(card, "recipe", "evaluation"))}
         row |= {"scans": part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
         for key, metric in figures.items():
             value, spread = number(part(metric, "mean")), number(part(metric, "std"))
@@ -197,6 +198,18 @@ def _evaluations(cards: Sequence[Row]) -> str:
             row[f"{key} %"] = shown if math.isnan(spread) else f"{shown} ± {100 * spread:.1f}"
         rows.append(row)
     return f'<div class="wide">{html_table(rows)}</div>' if rows else ""
+
+
+def _how(said: Any) -> str:
+    """What was not as usual in an evaluation."""
+    if not isinstance(said, Mapping):
+        return ""
+    told = [f"{said['tta']} poses"] if "tta" in said else []
+    told += [f"in {said['map']} ({said.get('outside')})"] if "map" in said else []
+    corruptions = said.get("corruptions")
+    if isinstance(corruptions, list):
+        told.append(f"{len(corruptions)} corruption{'s' if len(corruptions) != 1 else ''}")
+    return ", ".join(told)
 
 
 def _figure(caption: str, data: bytes) -> str:
