@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from run_length_text import encode, runs_of
 
-from lidistill.datasets.pictures.pictures import open_pictures
+from lidistill.datasets.pictures.pictures import open_pictures, read_mask
 from lidistill.datasets.pictures.run_length import decode_runs, pixels_of
 from lidistill.errors import InputError
 
@@ -113,6 +113,16 @@ def test_cityscapes(cityscapes):
     assert source.split("val").split("val")[0].token.endswith("lindau_000000_000007")
 
 
+def test_the_spec_opens_the_same_masks(cityscapes):
+    (cityscapes / "gtFine").rename(cityscapes / "gtCoarse")
+    for mask in (cityscapes / "gtCoarse").rglob("*_gtFine_labelIds.png"):
+        mask.rename(mask.with_name(mask.name.replace("gtFine", "gtCoarse")))
+    source = open_pictures(f"cityscapes:{cityscapes}?labels=gtCoarse")
+    again = open_pictures(source.spec)
+    assert again.files == source.files
+    assert any(mask for *_, mask in again.files)
+
+
 def test_cityscapes_in_other_classes(cityscapes):
     source = open_pictures(f"cityscapes:{cityscapes}", classes="nuscenes-16")
     column = source.split("train")[0].classes[:, 1]
@@ -172,6 +182,14 @@ def test_palette_masks_are_read_by_their_ids(folder):
     ids.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     ids.convert("P").save(folder / "masks" / "train" / "a.png")
     assert (open_pictures(str(folder))[0].classes == 1).all()
+
+
+def test_masks_of_one_bit_hold_the_ids_0_and_1(folder):
+    path = next((folder / "masks").rglob("*.png"))
+    with Image.open(path) as mask:
+        ids = np.arange(mask.height * mask.width).reshape(mask.height, mask.width) % 3 == 0
+    Image.fromarray(ids).save(path)
+    np.testing.assert_array_equal(read_mask(path, *ids.shape), ids.astype(np.uint8))
 
 
 def test_a_folder_without_masks(folder):

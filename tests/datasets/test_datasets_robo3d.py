@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from nuscenes_folder import make_nuscenes
 
+from lidistill.apps.doctor_frames import Job, examine_frame
 from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
 
@@ -109,6 +110,15 @@ def test_the_tables_say_which_labels(nuscenes_c):
         np.testing.assert_array_equal(frame.labels[1:], whole.labels[2::2])
         assert frame.labels[0] == 255
         assert frame.views == ()
+
+
+def test_simulated_points_are_no_fault(nuscenes_c):
+    """Their ids are of this data set's own: the doctor must not take them for those of another class list."""
+    source = open_source(spec_of(nuscenes_c))
+    figures = examine_frame(source, Job(0, tested=False, beside=False))
+    assert max(figures.raw) < len(source.taxonomy.table)
+    assert figures.raw[0] > 0
+    assert source[0].labels[0] == 255
 
 
 def test_part_of_the_scans(nuscenes_c):

@@ -72,6 +72,26 @@ def test_rig_by_name(tmp_path, tiny_rig):
     assert len(open_source(f"rig:{tiny_rig(tmp_path)}")) == 3
 
 
+def test_paths_with_letters_of_specs(tmp_path, tiny_rig):
+    """Blanks, plus signs and question marks occur in paths; what a source calls itself opens it again."""
+    rig = tiny_rig(tmp_path / "what now?" / "c++ & co?labels=x")
+    labels = tmp_path / "a+b %41?"
+    labels.mkdir()
+    (rig / "labels" / "000001.label").rename(labels / "000001.label")
+    for spec in (str(rig), f"rig:{rig}", f"rig:{rig}?labels={labels_of(labels)}"):
+        source = open_source(spec)
+        assert source.root == rig
+        again = open_source(source.spec)
+        assert (again.root, again.labels, again.spec) == (source.root, source.labels, source.spec)
+    assert source.labels == labels
+    assert module.parse_spec("nuscenes:/absent?sweeps=10&split=slidr", "rig")[2] == {"sweeps": "10", "split": "slidr"}
+    assert module.parse_spec("synlidar:/absent?frames=/c++/a.json", "rig")[2] == {"frames": "/c++/a.json"}
+
+
+def labels_of(path):
+    return str(path).replace("%", "%25")
+
+
 # ---- splits
 
 

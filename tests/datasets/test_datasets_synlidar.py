@@ -65,6 +65,15 @@ def test_a_list_of_frames(tmp_path):
         open_source(f"synlidar:{tmp_path}?frames={tmp_path}/absent.json")
 
 
+def test_the_spec_opens_the_same_frames(tmp_path):
+    make_tree(tmp_path)
+    file = tmp_path / "one & two+three%20.json"
+    file.write_text('{"train": {"00": [10]}, "validation": {"08": [0]}}')
+    source = open_source(f"synlidar:{tmp_path}?frames={tmp_path}/one %26 two+three%2520.json")
+    assert official(source) == {"train": (1,), "val": (2,)}
+    assert official(open_source(source.spec)) == official(source)
+
+
 def test_the_list_of_cosmix(tmp_path, parity):
     """Sequence 00 of the published drawing, with empty files: opening reads no scan."""
     file = parity("08_splits/synlidar_cosmix_frames.json")

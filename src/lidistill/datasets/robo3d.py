@@ -15,8 +15,11 @@ no class list knows: they are ignored. There is no training split and there are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import kitti_layout as kitti
@@ -26,7 +29,7 @@ from lidistill.datasets.nuscenes_tables import LAYOUT_VERSION, TABLES, read_tabl
 from lidistill.datasets.scans import make_frame
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError, nearest
-from lidistill.sensing.files import read_points
+from lidistill.sensing.files import PointFile, read_points
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.sensing.sensors import sensor
 from lidistill.taxonomy import Taxonomy
@@ -46,6 +49,8 @@ NUSCENES_LAYOUT = "nuScenes-C: fog/light/samples/LIDAR_TOP/*.pcd.bin (and lidars
 NUSCENES_SCANS = "samples/LIDAR_TOP"
 NUSCENES_SENSOR = sensor("hdl-32e")
 VERSION = "v1.0-trainval"
+SIMULATED = (41, 42, 43)
+"""Raw ids of fog, snow and crosstalk in nuScenes-C."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +83,18 @@ class NuScenesC:
         labels = self.root / self.part / "lidarseg" / VERSION / f"{token}_lidarseg.bin"
         cloud = read_points(scan, 5)
         return make_frame(
-            with_labels(cloud, labels, scan) if labels.exists() else cloud,
+            _without_simulated(with_labels(cloud, labels, scan)) if labels.exists() else cloud,
             scan,
             token=f"{NUSCENES_NAME}/{self.part}/{token}",
             sensor=self.sensor,
             taxonomy=self.taxonomy,
         )
+
+
+def _without_simulated(cloud: PointFile) -> PointFile:
+    """Simulated points as noise: their ids belong to this data set, and beyond a class list they look like a fault."""
+    assert cloud.labels is not None
+    return replace(cloud, labels=np.where(np.isin(cloud.labels, SIMULATED), np.uint32(0), cloud.labels))
 
 
 def open_semantic_kitti_c(
@@ -125,7 +136,7 @@ def open_nuscenes_c(
             "add &tables=/path/to/nuscenes"
         )
     frames = _frames(path / part / NUSCENES_SCANS, home)
-    query = f"corruption={corruption}&severity={severity}" + f"&tables={tables}" * bool(tables)
+    query = f"corruption={corruption}&severity={severity}" + f"&tables={quote(tables)}" * bool(tables)
     return NuScenesC(
         spec=f"{NUSCENES_NAME}:{path}?{query}",
         root=path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,11 +133,23 @@ def open_source(spec: str, classes: str | None = None) -> Source:
 
 def parse_spec(spec: str, plain: str) -> tuple[str, Path, dict[str, str]]:
     """(name, path, options) of ``name:/path?option=value&...``; a plain path has the name ``plain``."""
-    match = re.fullmatch(r"([A-Za-z][\w-]+):([^?]+)(?:\?(.*))?", spec)  # two letters or more: C:\data is a path
-    if match is None or Path(spec).exists():
+    match = re.fullmatch(r"([A-Za-z][\w-]+):([^?].*)", spec)  # two letters or more: C:\data is a path
+    if match is None or os.path.exists(spec):
         return plain, Path(spec), {}
-    name, path, query = match.groups()
-    return name, Path(path).expanduser(), dict(parse_qsl(query or "", keep_blank_values=True))
+    name, rest = match.groups()
+    path, query = _path_and_query(rest)
+    # a plus sign is one: the rule of web forms, by which it is a blank, would spoil paths
+    return name, path, dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
+
+
+def _path_and_query(text: str) -> tuple[Path, str]:
+    """Cut at a question mark; one that is part of a path which is there cuts nothing."""
+    marks = [place for place, letter in enumerate(text) if letter == "?"]
+    for end in (len(text), *reversed(marks)):
+        if os.path.exists(path := os.path.expanduser(text[:end])):
+            return Path(path), text[end + 1 :]
+    path, _, query = text.partition("?")
+    return Path(path).expanduser(), query
 
 
 def check_options(spec: str, name: str, opener: Callable[..., object], options: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 from lidistill import taxonomy as class_lists
 from lidistill.datasets import kitti_layout as kitti
@@ -38,7 +39,7 @@ def open_synlidar(path: Path, classes: str | None = None, *, split: str = "all",
     is found, and for an unknown option or a damaged list.
     """
     folder(path, LAYOUT)
-    given = {"split": split * (split != "all"), "frames": frames}
+    given = {"split": split * (split != "all"), "frames": quote(frames)}
     query = "&".join(f"{key}={value}" for key, value in given.items() if value)
     spec = f"{NAME}:{path}" + f"?{query}" * bool(query)
     if split not in CHOICES:

@@ -50,4 +50,5 @@ def open_cityscapes(path: Path, classes: str | None = None, *, labels: str = "gt
             f"{path / labels}: no mask belongs to a picture; expected {mask} for {image.relative_to(path)}"
         )
     taxonomy = class_lists.load(classes or "cityscapes-19", NAME)
-    return PictureFiles(f"{NAME}:{path}", NAME, path, taxonomy, tuple(files))
+    spec = f"{NAME}:{path}" + f"?labels={labels}" * (labels != LABELS[0])
+    return PictureFiles(spec, NAME, path, taxonomy, tuple(files))

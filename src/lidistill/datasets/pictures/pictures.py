@@ -184,7 +184,7 @@ def read_mask(path: Path, height: int, width: int) -> NDArray[np.generic]:
                     f"{path}: the mask is {image.height} x {image.width}, its picture {height} x {width} (height x "
                     "width); scale one of them (masks by nearest neighbour)"
                 )
-            return np.array(image.convert("L") if image.mode == "1" else image)
+            return np.array(image, np.uint8) if image.mode == "1" else np.array(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged or no image"
         raise InputError(f"{path}: the mask cannot be read ({reason}); copy the file again or remove it") from None
