@@ -12,6 +12,7 @@ import pytest
 
 from doctors import Changed, examined, exchanged
 from lidistill.apps.doctor import statistics_text, summary
+from lidistill.datasets.rig_file import read_rig_file
 from lidistill.datasets.source import Source, open_source
 from lidistill.sensing.examine.scan import count_beams, scan_figures
 from lidistill.sensing.frame import Frame
@@ -85,3 +86,19 @@ def test_key_frames_do_not_slow_the_lidar_down(rig: Source, recorded: float | No
     report = examined(Changed(source, lambda f: replace(f, timestamp=0.5 * int(f.token[-6:]), sensor=sensor, views=())))
     assert report.measured is not None
     assert report.measured.rate == pytest.approx(measured)
+
+
+def test_statistics_of_odd_lidars_can_be_pasted(rig: Source, tmp_path: Path) -> None:
+    """No intensity, one elevation, a name that YAML would take for a number."""
+    sensor = replace(rig.sensor, name="0128", intensity=None, rings=None)
+
+    def flat(frame: Frame) -> Frame:
+        points = frame.points * np.float32([1, 1, 0])
+        return replace(frame, points=points, intensity=frame.intensity * 0, sensor=sensor, views=())
+
+    for change in (flat, lambda frame: replace(flat(frame), points=frame.points)):
+        text = statistics_text(examined(Changed(replace(rig, sensor=sensor), change)))
+        (tmp_path / "rig.yaml").write_text(text)
+        pasted = read_rig_file(tmp_path / "rig.yaml").lidar
+        assert (pasted.name, pasted.intensity) == ("0128", [0, 1])
+    assert pasted.fov == pytest.approx([-25, 8], abs=0.5)

@@ -294,15 +294,17 @@ def statistics_text(report: DoctorReport) -> str:
     if measured is None or measured.fov is None or measured.intensity is None:
         return f"# {report.spec}: no scan could be read"
     student = report.figures["student"]
+    low, high = measured.fov
+    mean, deviation = measured.intensity
     lines = [
         f"# measured on {report.figures['opened']} frames of {report.spec}",
         "lidar:",
-        f"  name: {measured.name}",
+        f"  name: {json.dumps(measured.name)}",
         *([f"  rate: {measured.rate:g}"] if measured.rate else ["  # rate: not recorded"]),
         *_rings(report),
-        f"  fov: [{measured.fov[0]:g}, {measured.fov[1]:g}]",
+        f"  fov: [{low:g}, {high:g}]" if low < high else f"  # fov: one elevation, {low:g}",
         f"  max_range: {measured.max_range:g}",
-        f"  intensity: [{measured.intensity[0]:g}, {measured.intensity[1]:g}]",
+        f"  intensity: [{mean:g}, {deviation or 1:g}]",  # the same everywhere: nothing to divide by
         f'  forward: "{measured.forward}"',
         f"# a student's grid that fits: --set student.fov='{json.dumps(student['fov'])}' "
         f"--set student.cell={student['cell']:g}",
