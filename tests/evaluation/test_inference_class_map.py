@@ -81,6 +81,7 @@ def test_a_mapped_confusion_equals_one_counted_by_hand() -> None:
     assert np.array_equal(found.matrix, matrix)
     assert np.array_equal(found.missed, missed)
     assert missed.sum() > 50
+    assert np.array_equal(found.truth(), np.bincount(truth[truth != 255], minlength=10))
     # a miss is a false negative of the truth, and a false positive of nothing
     iou = matrix.diagonal() / (matrix.sum(1) + missed + matrix.sum(0) - matrix.diagonal())
     assert np.allclose(found.iou(), iou)
