@@ -8,13 +8,15 @@ import sys
 import pytest
 
 from lidistill.errors import RunError
-from lidistill.training.loop import dead_workers
+from lidistill.training.loop import Skipped, dead_workers
+from lidistill.training.samples import Skip
 
 KILLED = """
 import os, signal
 from torch.utils.data import DataLoader, Dataset
 from lidistill.errors import RunError
-from lidistill.training.loop import dead_workers
+from lidistill.training.loop import Skipped, dead_workers
+from lidistill.training.samples import Skip
 
 class Deadly(Dataset):
     def __len__(self):
@@ -45,3 +47,21 @@ def test_a_fault_of_the_program_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="a fault") as caught, dead_workers():
         raise RuntimeError("a fault of the program")
     assert not isinstance(caught.value, RunError)
+
+
+def test_a_data_set_of_a_mixture_that_gives_nothing_stops_the_run() -> None:
+    """However small it is: 3 frames of 10 000 are less than 1 %, but nobody names a data set for nothing."""
+    skipped = Skipped({"large": 10_000, "small": 3}, 0.01)
+    skipped.add([Skip("small[0]", "no camera image"), Skip("small[2]", "damaged"), Skip("large[1]", "damaged")])
+    skipped.add([Skip("small[0]", "no camera image")])
+    with pytest.raises(RunError, match=r"no frame of small is usable \(3 of 3\), .*; the last one: too dark"):
+        skipped.add([Skip("small[1]", "too dark"), Skip("large[2]", "damaged")])
+
+
+def test_one_bad_frame_of_several_is_forgiven() -> None:
+    skipped = Skipped({"rig": 5}, 0.01)
+    skipped.add([Skip("rig[0]", "damaged"), Skip("rig[0]", "damaged")])
+    with pytest.raises(RunError, match=r"2 of 5 frames are unusable, more than bad_frames = 1% allows"):
+        skipped.add([Skip("rig[1]", "damaged")])
+    with pytest.raises(RunError, match="1 of 1 frames are unusable"):
+        Skipped({"rig": 1}, 0.01).add([Skip("rig[0]", "damaged")])

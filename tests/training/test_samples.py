@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidistill.datasets.concat import Concat
 from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame
@@ -125,6 +126,16 @@ def test_a_frame_without_images_or_labels_is_skipped(rig: Path, frame: Frame) ->
         train_sample(replace(frame, labels=None), SEGMENT, TOKENIZER, np.random.default_rng(0))
     with pytest.raises(InputError, match="field of view"):
         full_sample(replace(frame, points=frame.points + 1000), 0.1, TOKENIZER)
+
+
+def test_a_skipped_frame_of_a_mixture_is_named_by_its_data_set(
+    rig: Path, tmp_path: Path, tiny_rig: Callable[..., Path]
+) -> None:
+    blind = tiny_rig(tmp_path / "blind", frames=3, images=False)
+    samples = TrainSamples(Concat([open_source(str(rig)), open_source(str(blind))]), DISTIL, TOKENIZER)
+    skip = samples[0, 5]
+    assert isinstance(skip, Skip)
+    assert skip.token == "blind[1]"
 
 
 def test_batches_pack_the_usable_samples(rig: Path) -> None:

@@ -6,7 +6,8 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, cast
@@ -75,18 +76,27 @@ def dead_workers() -> Iterator[None]:
 
 
 class Skipped:
-    """Counts unusable frames, warns once for each and stops the run when there are too many."""
+    """Counts unusable frames, warns once for each and stops the run when there are too many.
 
-    def __init__(self, frames: int, limit: float) -> None:
-        self.frames, self.limit = frames, limit
+    ``sizes``: frames of each data set by name. One that gives nothing stops the run however small it is.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], limit: float) -> None:
+        self.sizes, self.frames, self.limit = dict(sizes), sum(sizes.values()), limit
         self.reasons: dict[str, str] = {}
 
     def add(self, skips: Sequence[Skip]) -> None:
-        """Note what a batch left out. Raises ``RunError`` above the limit (one bad frame is always forgiven)."""
+        """Note what a batch left out. Raises ``RunError`` above the limit (one bad frame of several is forgiven)."""
         for skip in skips:
             if skip.token not in self.reasons:
                 self.reasons[skip.token] = skip.reason
                 log.warning("skipped: %s", skip.reason)
+        for name, count in Counter(token.rpartition("[")[0] for token in self.reasons).items():
+            if count == self.sizes.get(name) and len(self.sizes) > 1:
+                last = [reason for token, reason in self.reasons.items() if token.startswith(f"{name}[")][-1]
+                raise RunError(
+                    f"no frame of {name} is usable ({count} of {count}), leave it out or repair it; the last one: {last}"
+                )
         bad = len(self.reasons)
         if (bad > 1 and bad > self.limit * self.frames) or bad == self.frames:
             raise RunError(
@@ -129,7 +139,7 @@ def fit(
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
-    skipped = Skipped(len(samples), recipe.bad_frames)
+    skipped = Skipped(dict(zip(samples.names, samples.sizes, strict=True)), recipe.bad_frames)
     order.start = step = _restore(fabric, run, network, optimizer, skipped)
     base = [group["lr"] for group in optimizer.param_groups]
     workers = resolve_workers(recipe.workers, fabric.world_size)

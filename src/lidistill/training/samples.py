@@ -37,7 +37,7 @@ from lidistill.transforms.voxels import voxel_sample
 
 @dataclass(frozen=True)
 class Skip:
-    """A frame that could not be used, and why."""
+    """A frame that could not be used, and why; ``token``: its data set's name and its number there, ``kitti[7]``."""
 
     token: str
     reason: str
@@ -194,10 +194,10 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
     def __getitem__(self, key: tuple[int, int]) -> DistilSample | SegmentSample | Skip:
         number, index = key
         rng = np.random.default_rng([self.recipe.seed, number, index])
+        part = bisect_right(self.ends, index)
         try:
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
-                part = bisect_right(self.ends, index)
                 sample = distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(self.specs[part]))
                 return replace(sample, source=self.names[part])
             if self.mixing is not None:
@@ -205,7 +205,7 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
                 frame = self.mixing(frame, lambda: self.source[other], rng)
             return train_sample(frame, self.recipe, self.tokenizer, rng)
         except InputError as error:
-            return Skip(f"{self.source.name}[{index}]", str(error))
+            return Skip(f"{self.names[part]}[{index - self.ends[part] + self.sizes[part]}]", str(error))
 
     def _another(self, index: int, rng: np.random.Generator) -> int:
         """A drawn frame of the same data set, another one if it has two."""
