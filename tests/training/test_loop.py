@@ -54,7 +54,7 @@ def test_a_data_set_of_a_mixture_that_gives_nothing_stops_the_run() -> None:
     skipped = Skipped({"large": 10_000, "small": 3}, 0.01)
     skipped.add([Skip("small[0]", "no camera image"), Skip("small[2]", "damaged"), Skip("large[1]", "damaged")])
     skipped.add([Skip("small[0]", "no camera image")])
-    with pytest.raises(RunError, match=r"no frame of small is usable \(3 of 3\), .*; the last one: too dark"):
+    with pytest.raises(RunError, match=r"no frame of small is usable \(3 of 3\); .*; the last: too dark"):
         skipped.add([Skip("small[1]", "too dark"), Skip("large[2]", "damaged")])
 
 

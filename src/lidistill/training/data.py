@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from lidistill.datasets.statistics import intensity_statistics
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.taxonomy import Taxonomy
+
+log = logging.getLogger("lidistill")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Standardised:
         return replace(self.source[index], sensor=self.sensor)
 
 
-def open_split(spec: str, split: str | None, sensors: Sequence[Sensor] = (), classes: str | None = None) -> Source:
+def open_split(
+    spec: str, split: str | None, sensors: Sequence[Sensor] = (), classes: str | None = None
+) -> Standardised:
     """Open ``spec`` and take one of its splits (None = all frames).
 
     Intensity statistics come, in this order, from ``sensors`` (those a network was trained on; same name), from
@@ -73,11 +78,22 @@ def open_split(spec: str, split: str | None, sensors: Sequence[Sensor] = (), cla
 
 
 def open_mixture(specs: Sequence[str], split: str) -> Source:
-    """Several sources one after the other (ScaLR: plain concatenation, no re-weighting)."""
+    """Several sources one after the other (ScaLR: plain concatenation, no re-weighting).
+
+    Of a source that has other splits alone (a part of a data set, Robo3D) all frames are taken, which is said.
+    """
     if not specs:
         raise InputError("no data: name at least one source, for example a rig folder")
-    sources = [open_split(spec, split if split in open_source(spec).splits else None) for spec in specs]
+    sources = [_split_or_all(spec, split) for spec in specs]
     return sources[0] if len(sources) == 1 else Concat(sources)
+
+
+def _split_or_all(spec: str, split: str) -> Standardised:
+    found = open_source(spec).splits
+    if split not in found:
+        there = ", ".join(name for name in found if "-" not in name) or "none"
+        log.warning("%s: no split %r (there is %s): all its frames are used", spec, split, there)
+    return open_split(spec, split if split in found else None)
 
 
 def with_split(specs: Sequence[str], split: str, sensors: Sequence[Sensor] = ()) -> Source | None:

@@ -95,7 +95,7 @@ class Skipped:
             if count == self.sizes.get(name) and len(self.sizes) > 1:
                 last = [reason for token, reason in self.reasons.items() if token.startswith(f"{name}[")][-1]
                 raise RunError(
-                    f"no frame of {name} is usable ({count} of {count}), leave it out or repair it; the last one: {last}"
+                    f"no frame of {name} is usable ({count} of {count}); leave it out or repair it; the last: {last}"
                 )
         bad = len(self.reasons)
         if (bad > 1 and bad > self.limit * self.frames) or bad == self.frames:
