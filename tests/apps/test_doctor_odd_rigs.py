@@ -102,3 +102,12 @@ def test_statistics_of_odd_lidars_can_be_pasted(rig: Source, tmp_path: Path) -> 
         pasted = read_rig_file(tmp_path / "rig.yaml").lidar
         assert (pasted.name, pasted.intensity) == ("0128", [0, 1])
     assert pasted.fov == pytest.approx([-25, 8], abs=0.5)
+
+
+def test_scans_put_together_have_no_turn(rig: Source) -> None:
+    """Ten scans of nuScenes span half a second: that is not the time of a turn."""
+    frame = rig[0]
+    ages = np.repeat(np.float32([0, 0.05, 0.1, 0.45]), -(-len(frame) // 4))[: len(frame)]
+    turning = np.linspace(0, 0.1, len(frame), dtype=np.float32)
+    assert scan_figures(replace(frame, time=ages)).span is None
+    assert scan_figures(replace(frame, time=turning)).span == pytest.approx(0.1)

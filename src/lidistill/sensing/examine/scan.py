@@ -17,6 +17,8 @@ SECTORS = 72
 LAYERS = 36
 OWN = 0.2
 """Share of the median range below which returns are mostly the own vehicle, whose elevations are those of no beam."""
+SWEEPS = 100
+"""Scans that may be put together, each with one time."""
 CLEAR, MANY = 0.45, 32
 """Prominence of a beam's peak relative to its height; fewer and shallower peaks are the waves of a prism lidar."""
 
@@ -67,8 +69,15 @@ def scan_figures(frame: Frame) -> ScanFigures:
         layers=len(np.unique(np.floor(elevation * LAYERS / 180))),
         box=np.quantile(points, [0.005, 0.995], axis=0).T,
         ground=find_ground(points),
-        span=None if frame.time is None or len(frame.time) == 0 else float(np.ptp(frame.time)),
+        span=_span(frame.time),
     )
+
+
+def _span(time: NDArray[np.float32] | None) -> float | None:
+    """Seconds that a turn takes; several scans put into one have a few times in all and tell nothing."""
+    if time is None or len(np.unique(time)) <= SWEEPS:
+        return None
+    return float(np.ptp(time))
 
 
 def count_beams(elevation: NDArray[Any]) -> int:
