@@ -33,3 +33,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(verbs, name)
     raise AttributeError(f"module 'lidistill' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The verbs, for completion in a shell."""
+    return [*globals(), *__all__]

@@ -62,7 +62,7 @@ def simulate(
     scenes: Annotated[int, arg(help="Independent pieces of city; the last fifth becomes the split val.")] = 10,
     frames: Annotated[int, arg(help="Scans per scene, half a second apart.")] = 4,
     seed: int = 0,
-    images: Annotated[bool, arg(help="Also render the cameras.")] = True,
+    images: Annotated[bool, arg(help="Pictures of the cameras; --no-images leaves them out.")] = True,
     workers: Annotated[int, arg(help="Processes.")] = 1,
     overwrite: Overwrite = False,
 ) -> Path:
@@ -374,7 +374,7 @@ def predict(
     ],
     *,
     out: Out,
-    ply: Annotated[bool, arg(help="Also write a coloured .ply per scan.")] = True,
+    ply: Annotated[bool, arg(help="A coloured .ply per scan; --no-ply leaves them out.")] = True,
     features: Annotated[bool, arg(help="Also write one feature vector per point (.npy, float16).")] = False,
     sensor: Annotated[
         str | None,

@@ -54,11 +54,23 @@ def evaluate(
     options: dict[str, Any] = {"tta": tta} if tta > 1 else {}
     if common is not None and model.classes is not None:
         options |= {"map": map, "outside": outside, "members": common.members(model.classes)}
+    need_labels(source)
     exam = Exam(opened, network, source, split, seen, common, options)
     folder = Path(out) if out else opened.path / "evaluations"
     if names:
         return robustness(exam, folder, names, None if baseline is None else str(baseline))
     return record(exam, folder / f"{exam.name}.json")
+
+
+def need_labels(source: Source) -> None:
+    """Raise ``InputError`` when neither the first nor the middle nor the last frame has labels: before, not after."""
+    for index in {0, len(source) // 2, len(source) - 1}:
+        try:
+            if source[index].labels is not None:
+                return
+        except InputError:  # a damaged frame is the evaluation's business
+            return
+    raise InputError(f"{source.spec}: its frames have no labels to compare with; predict labels scans without")
 
 
 def meet(

@@ -11,7 +11,7 @@ from typing import Any
 from torch import distributed
 
 from lidistill.datasets.source import Source
-from lidistill.errors import RunError
+from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, make_card
 from lidistill.evaluation.class_map import ClassMap
 from lidistill.evaluation.confusion import Confusion
@@ -48,13 +48,17 @@ class Exam:
         return "-".join([*parts, f"tta{len(self.poses)}"] if len(self.poses) > 1 else parts)
 
     def take(self, source: Source, title: str = "evaluate") -> Evaluation:
-        """Confusion over ``source``, the split or a changed form of it. Raises ``RunError`` if no frame was usable."""
+        """Confusion over ``source``, the split or a changed form of it. Raises ``RunError`` if no frame was usable,
+        ``InputError`` if none has labels.
+        """
         read = self.common.read if self.common else as_learned
         voxel = self.run.config.model.voxel
         result = confuse(self.network, source, self.classes, voxel, poses=self.poses, read=read, title=title)
         if not result.tokens:
             reason = result.skipped[0].reason
             raise RunError(f"{source.spec}: none of its {len(source)} frames could be used; the first: {reason}")
+        if not result.confusion.truth().any():
+            raise InputError(f"{source.spec}: no point of its {len(source)} frames has a label that counts")
         return result
 
     def card(self, metrics: dict[str, float], tokens: Sequence[str]) -> Card:

@@ -90,6 +90,13 @@ def predict(
     folder = Path(out)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"--out {folder}: is not empty; use --overwrite to replace what is there")
+    if isinstance(source, PointFiles) and (unlike := differences(source)):
+        log.warning(
+            "these scans are unlike those of %s: %s; if another lidar recorded them, predict a rig folder that "
+            "describes it (docs/how-to/own-rig.md) or a named data set",
+            source.sensor.name,
+            "; ".join(unlike),
+        )
     writer = _Writer(folder, model, source, ply=ply, features=features)
     bad = 0
     started = time.perf_counter()
@@ -106,6 +113,43 @@ def predict(
         raise RunError(f"none of the {len(source)} scans could be labelled")
     print(pace(time.perf_counter() - started, good, source.sensor))
     return folder
+
+
+UNIT = 6.0
+"""Factor between the intensities of scans and of training from which on they are surely in another unit."""
+TILT = 8.0
+"""Degrees by which scans may look higher or lower than their lidar is said to."""
+
+
+def differences(source: PointFiles, scans: int = 3) -> list[str]:
+    """In what the first ``scans`` differ from the record of their lidar, in words; files that cannot be read say
+    nothing here.
+    """
+    frames = []
+    for index in range(min(scans, len(source))):
+        try:
+            frames.append(source[index])
+        except InputError:
+            continue
+    if not any(len(frame) for frame in frames):
+        return []
+    found = []
+    intensity = float(np.mean(np.concatenate([frame.intensity for frame in frames])))
+    usual = source.sensor.intensity[0] if source.sensor.intensity is not None else 0.0
+    if usual > 0 and not usual / UNIT < intensity < usual * UNIT:
+        found.append(f"intensity is {intensity:.3g} on average, {usual:.3g} in training")
+    if source.sensor.fov is not None:
+        points = np.concatenate([frame.points for frame in frames])
+        distance = np.linalg.norm(points, axis=1)
+        points = points[(distance > 2) & (distance < 300)]  # not the own vehicle, nor what is no return
+        elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
+        low, high = np.percentile(elevation, (0.5, 99.5)) if len(elevation) else source.sensor.fov
+        if low < source.sensor.fov[0] - TILT or high > source.sensor.fov[1] + TILT:
+            found.append(
+                f"they reach from {low:.0f} to {high:.0f} degrees, the lidar from "
+                f"{source.sensor.fov[0]:.0f} to {source.sensor.fov[1]:.0f}"
+            )
+    return found
 
 
 def _source(inputs: Sequence[str], model: ModelConfig, sensor: str | None, columns: int | None) -> Source:
@@ -126,6 +170,8 @@ def _source(inputs: Sequence[str], model: ModelConfig, sensor: str | None, colum
                 raise InputError(f"{path}: holds no point file ({', '.join(SUFFIXES)})")
             paths += found
         elif path.is_file():
+            if path.suffix.lower() not in SUFFIXES:
+                raise InputError(f"{path}: is no point file; expected {', '.join(SUFFIXES)}")
             paths.append(path)
         else:
             raise InputError(f"{path} does not exist")
@@ -164,8 +210,7 @@ class _Writer:
             known = model.taxonomy in taxonomy_names()
             self.taxonomy = load_taxonomy(model.taxonomy or "") if known else from_names(model.classes)
             names = {int(raw): name for raw, name in zip(self.taxonomy.inverse, model.classes, strict=True)}
-            text = json.dumps(names, indent=2)
-            write_atomically(folder / "classes.json", lambda file: file.write_text(text))
+            self.classes = json.dumps(names, indent=2)
 
     def write(self, item: Scanned) -> None:
         """Write the results of one scan, a value per row of its file."""
@@ -173,6 +218,9 @@ class _Writer:
         stem = self.folder / Path(item.token.replace("/", "_")).stem
         shown: NDArray[np.uint8] | None = None
         if self.taxonomy is not None:
+            # with the first scan, so that a folder for which no scan was of use can be used again
+            if not (self.folder / "classes.json").is_file():
+                write_atomically(self.folder / "classes.json", lambda file: file.write_text(self.classes))
             predicted = item.prediction()
             write_labels(stem.with_suffix(".label"), self.taxonomy.inverse[predicted])
             shown = self.taxonomy.colors[predicted]

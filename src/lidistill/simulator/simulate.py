@@ -85,8 +85,7 @@ def _prepare(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
             same = (out / SETTINGS).exists() and yaml.safe_load((out / SETTINGS).read_text()) == settings
             if not same or (out / "rig.yaml").exists():
                 raise InputError(
-                    f"{out} is not empty (it has {', '.join(present[:4])}); "
-                    "choose another folder or ask to overwrite it"
+                    f"{out} is not empty (it has {', '.join(present[:4])}); choose another folder or use --overwrite"
                 )
         if overwrite:
             for name in _OWN:

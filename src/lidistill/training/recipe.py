@@ -207,7 +207,7 @@ def known_keys(values: dict[str, Any]) -> list[str]:
     keys = list(model.model_fields)
     for part in (StudentConfig, TeacherConfig, CosineSchedule, RsqrtSchedule):
         keys += list(part.model_fields)
-    return keys
+    return list(dict.fromkeys(keys))
 
 
 def sentences(error: ValidationError, keys: Sequence[str]) -> str:
