@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +148,17 @@ def test_processes_give_the_same_as_none(rig: Path) -> None:
         assert one.raw == other.raw
         assert one.views["left"].seen == other.views["left"].seen
         assert (one.edges is None) == (other.edges is None)
+
+
+def test_a_plain_script_may_call_the_doctor(rig: Path, tmp_path: Path) -> None:
+    """Without ``if __name__ == "__main__"``, and with processes."""
+    script = tmp_path / "api.py"
+    script.write_text(
+        f"import lidistill\nprint('once')\nprint(lidistill.doctor({str(rig)!r}, page=False, workers=2).healthy)\n"
+    )
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["once", "True"]
 
 
 # ---- real recordings
