@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import lidistill
 from doctors import GROSS, Changed, examined, views
+from lidistill.apps.doctor import DoctorReport, summary
 from lidistill.datasets.source import Source, open_source
 from lidistill.sensing.examine.alignment import rotation
 from lidistill.sensing.frame import Frame
@@ -68,7 +71,49 @@ def test_a_degree_is_named_with_axis_and_sign(city: Source, axis: int, sign: int
     assert test.code == "rotation"
     assert test.search is not None
     assert np.allclose(test.search.offset, -sign * np.eye(3)[axis], atol=0.3)
-    assert f"its {'xyz'[axis]} axis" in test.says
+    assert f"degrees about {'xyz'[axis]}" in test.fix
+
+
+@pytest.mark.parametrize(("axis", "value", "really"), [(2, -0.5, "0.5 m further back"), (0, 0.5, "m further right")])
+def test_the_words_about_a_shift_repair_it(city: Source, axis: int, value: float, really: str) -> None:
+    wrong = Changed(city, views(lambda view: replace(view, from_lidar=shift(axis, value) @ view.from_lidar)))
+    report = examined(wrong)
+    (test,) = report.cameras
+    assert test.code == "translation"
+    assert really in test.says
+    told = re.findall(r"([+-][\d.]+) m to the (first|second|third) entry", test.fix)
+    mend = np.eye(4)
+    for number, entry in told:
+        mend = shift(["first", "second", "third"].index(entry), float(number)) @ mend
+    assert repaired(wrong, mend, report)
+
+
+@pytest.mark.parametrize(("axis", "value", "really"), [(0, 1.0, "degrees upwards"), (1, -1.0, "degrees to the left")])
+def test_the_words_about_a_turn_repair_it(city: Source, axis: int, value: float, really: str) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = rotation((value * np.eye(3)[axis]).tolist())
+    wrong = Changed(city, views(lambda view: replace(view, from_lidar=turn @ view.from_lidar)))
+    report = examined(wrong)
+    (test,) = report.cameras
+    assert really in test.says
+    told = {name: float(number) for number, name in re.findall(r"([+-][\d.]+) degrees about ([xyz])", test.fix)}
+    mend = np.eye(4)
+    mend[:3, :3] = rotation([told.get(name, 0.0) for name in "xyz"])
+    assert repaired(wrong, mend, report)
+
+
+def shift(axis: int, value: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[axis, 3] = value
+    return matrix
+
+
+def repaired(wrong: Source, mend: np.ndarray, report: DoctorReport) -> bool:
+    """Whether the recordings are healthy after ``mend``, and the matrix that is printed says the same."""
+    _, printed = summary(report).split("from_lidar:\n", 1)
+    matrix = np.array([yaml.safe_load(line)[0] for line in printed.splitlines()[:4]])
+    assert np.allclose(matrix, mend @ wrong[0].views[0].from_lidar, atol=0.06)
+    return examined(Changed(wrong, views(lambda view: replace(view, from_lidar=mend @ view.from_lidar)))).healthy
 
 
 def test_pictures_of_the_frame_before_are_noticed(city: Source) -> None:

@@ -344,10 +344,19 @@ def summary(report: DoctorReport) -> str:
         lines.append(f"{finding.severity:5} {finding.code}: {where}{finding.says}")
         if finding.fix:
             lines.append(f"      -> {finding.fix}")
+    lines += [line for test in report.cameras for line in _corrected(test, figures["cameras"][test.camera])]
     if report.page is not None:
         lines.append(f"pictures: {report.page}")
     lines.append("healthy" if report.healthy else "not healthy")
     return "\n".join(lines)
+
+
+def _corrected(test: CameraTest, camera: Mapping[str, Any]) -> list[str]:
+    """The matrix to write into ``rig.yaml``, unless it is the scans or the pictures that have to be corrected."""
+    if "after" not in camera or test.scans or np.linalg.det(matrix := np.array(camera["after"]["from_lidar"])) < 0:
+        return []
+    rows = [f"        - [{', '.join(f'{value:.6g}' for value in row)}]" for row in matrix]
+    return [f"      corrected, camera {test.camera}:", "      from_lidar:", *rows]
 
 
 def _line(name: str, camera: Mapping[str, Any]) -> str:

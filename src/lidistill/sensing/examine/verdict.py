@@ -41,6 +41,11 @@ BESIDE = 0.15
 FEWEST = 300
 """Edges in all pictures of a camera below which nothing is called wrong."""
 AXES = ("right", "down", "forward")
+ENTRIES = ("first", "second", "third")
+TURNED = (("upwards", "downwards"), ("to the right", "to the left"), ("clockwise", "counterclockwise"))
+"""How a camera is turned when a negative or a positive turn about its axis has to be added to ``from_lidar``."""
+MOVED = (("further right", "further left"), ("lower", "higher"), ("further ahead", "further back"))
+"""Where it is, likewise for a shift along its axis."""
 
 Verdict = Literal["good", "wrong", "undecided"]
 
@@ -158,9 +163,8 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
         says = f"{_words(better)}; {len(looks)} pictures are too few to be sure, record more frames"
         return CameraTest(name, "undecided", says, now, len(looks), search=turn)
     if enough and surely:
-        fix = f"{'turn' if better.kind == 'rotation' else 'move'} the camera by that much (the report has the matrix)"
         change = corrected(better.kind, better.offset.tolist())
-        found = (better.kind, fix, False, better.agreement, change, turn)
+        found = (better.kind, _advice(better), False, better.agreement, change, turn)
         return CameraTest(name, "wrong", _words(better), now, len(looks), *found)
     if now.z > AGREES:
         return CameraTest(name, "good", "edges of scans and pictures agree", now, len(looks), search=turn)
@@ -181,13 +185,29 @@ def _beside(look: Look) -> NDArray[np.bool_]:
 
 
 def _words(found: Search) -> str:
-    unit, least = ("degrees", TURN / 2) if found.kind == "rotation" else ("m", SHIFT / 2)
-    parts = [
-        f"{value:+.2g} {unit} {'about' if found.kind == 'rotation' else 'along'} its {'xyz'[axis]} axis ({AXES[axis]})"
-        for axis, value in enumerate(found.offset)
-        if abs(value) >= least
-    ]
-    return f"the camera is {'turned' if found.kind == 'rotation' else 'displaced'}: it fits after {' and '.join(parts)}"
+    """Where the camera really is: it moves and turns against what is added to ``from_lidar``."""
+    if found.kind == "rotation":
+        parts = [f"{abs(value):.2g} degrees {TURNED[axis][value > 0]}" for axis, value in _components(found)]
+        return f"from_lidar is turned: against it, the camera really is turned {' and '.join(parts)}"
+    parts = [f"{abs(value):.2g} m {MOVED[axis][value > 0]}" for axis, value in _components(found)]
+    return f"from_lidar is displaced: against it, the camera really is {' and '.join(parts)}"
+
+
+def _advice(found: Search) -> str:
+    """What to do to ``from_lidar``, in words that give the ``change`` of the report."""
+    if found.kind == "rotation":
+        parts = [f"{value:+.2g} degrees about {'xyz'[axis]} ({AXES[axis]})" for axis, value in _components(found)]
+        return f"multiply from_lidar from the left by a turn of {' and '.join(parts)}; the corrected matrix is given"
+    parts = [f"{value:+.2g} m to the {ENTRIES[axis]} entry" for axis, value in _components(found)]
+    return (
+        f"in the translation of from_lidar (its last column) add {' and '.join(parts)}; the corrected matrix is given"
+    )
+
+
+def _components(found: Search) -> list[tuple[int, float]]:
+    """The axes about or along which the correction is more than chance gives; at least the largest."""
+    least = min(TURN / 2 if found.kind == "rotation" else SHIFT / 2, found.size)
+    return [(axis, float(value)) for axis, value in enumerate(found.offset) if abs(value) >= least]
 
 
 def shifted(looks: Mapping[int, Sequence[Look]]) -> int:
