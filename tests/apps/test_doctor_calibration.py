@@ -17,7 +17,7 @@ from doctors import GROSS, Changed, examined, views
 from lidistill.apps.doctor import DoctorReport, summary
 from lidistill.datasets.source import Source, open_source
 from lidistill.sensing.examine.alignment import rotation
-from lidistill.sensing.frame import Frame
+from lidistill.sensing.frame import CameraView, Distortion, Frame
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,42 @@ def repaired(wrong: Source, mend: np.ndarray, report: DoctorReport) -> bool:
     matrix = np.array([yaml.safe_load(line)[0] for line in printed.splitlines()[:4]])
     assert np.allclose(matrix, mend @ wrong[0].views[0].from_lidar, atol=0.06)
     return examined(Changed(wrong, views(lambda view: replace(view, from_lidar=mend @ view.from_lidar)))).healthy
+
+
+def test_a_lens_that_the_file_does_not_know_is_named(city: Source) -> None:
+    """A missing distortion must not be mended by moving the camera."""
+    wrong = Changed(city, views(lambda view: replace(view, load=lambda: through_lens(view, -0.2))))
+    report = examined(wrong)
+    (test,) = report.cameras
+    assert test.code == "distortion"
+    assert "the file has none, a radial k1 of about -0.2 fits" in test.says
+    assert "from_lidar:" not in summary(report)
+    known = Distortion("radtan", (-0.2, 0.0, 0.0, 0.0))
+    assert examined(Changed(wrong, views(lambda view: replace(view, distortion=known)))).healthy
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [Distortion("radtan", (-0.3, 0, 0, 0)), Distortion("fisheye", (0.0, 0.0, 0.0, 0.0))],
+    ids=["radial", "model"],
+)
+def test_a_lens_that_the_pictures_do_not_have_is_named(city: Source, lens: Distortion) -> None:
+    (test,) = examined(Changed(city, views(lambda view: replace(view, distortion=lens)))).cameras
+    assert test.code == "distortion"
+    assert "the pictures have none" in test.says
+
+
+def through_lens(view: CameraView, k1: float) -> np.ndarray:
+    """The picture as a lens with radial distortion takes it."""
+    image, matrix = view.image(), view.intrinsics
+    v, u = np.mgrid[: image.shape[0], : image.shape[1]].astype(float)
+    seen = np.stack([(u - matrix[0, 2]) / matrix[0, 0], (v - matrix[1, 2]) / matrix[1, 1]])
+    plane = seen
+    for _ in range(20):
+        plane = seen / (1 + k1 * (plane**2).sum(0))
+    column, row = (plane[i] * matrix[i, i] + matrix[i, 2] for i in (0, 1))
+    height, width = row.shape
+    return image[np.clip(row.round().astype(int), 0, height - 1), np.clip(column.round().astype(int), 0, width - 1)]
 
 
 def test_pictures_of_the_frame_before_are_noticed(city: Source) -> None:

@@ -14,6 +14,7 @@ from lidistill.sensing.cameras import project
 from lidistill.sensing.examine.alignment import Agreement, Change, Look, agreement, joined
 from lidistill.sensing.examine.edges import spread
 from lidistill.sensing.examine.hypotheses import Hypothesis, hypotheses
+from lidistill.sensing.examine.lens import best_lens
 from lidistill.sensing.examine.search import Search, corrected, search
 
 AGREES = 4.0
@@ -30,6 +31,8 @@ HOPELESS = 1.08
 """Agreement that a right calibration exceeds; if it surely is below, the calibration is wrong."""
 TURN, SHIFT = 0.6, 0.2
 """Smallest correction that is reported, degrees and metres: healthy recordings need up to half of it."""
+LENS = 1.2
+"""Another lens must explain the pictures this many times as well as every small correction."""
 GAIN = 2.5
 """Standard errors by which a correction must improve the agreement."""
 PICTURES = 3
@@ -159,6 +162,14 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
     better = max((turn, shift), key=lambda s: s.agreement.sums.sum())
     enough = better.size >= (TURN if better.kind == "rotation" else SHIFT) - 1e-6
     surely = now.edges >= FEWEST and better.agreement.z > AGREES and better.agreement.better(now) > GAIN
+    lens = best_lens(looks)
+    if now.edges >= FEWEST and _explains(lens.agreement, [now, turn.agreement, shift.agreement]):
+        says = f"the lens distorts otherwise than the file says: {lens.says}"
+        if len(looks) < PICTURES:
+            says += f"; {len(looks)} pictures are too few to be sure, record more frames"
+            return CameraTest(name, "undecided", says, now, len(looks), search=turn)
+        fix = "calibrate intrinsics and distortion again and write both into the file, with the model of the lens"
+        return CameraTest(name, "wrong", says, now, len(looks), "distortion", fix, after=lens.agreement, search=turn)
     if enough and surely and len(looks) < PICTURES:
         says = f"{_words(better)}; {len(looks)} pictures are too few to be sure, record more frames"
         return CameraTest(name, "undecided", says, now, len(looks), search=turn)
@@ -174,6 +185,12 @@ def _small(name: str, looks: Sequence[Look]) -> CameraTest:
         return CameraTest(name, "wrong", says, now, len(looks), "no-agreement", fix, search=turn)
     says = f"{now.edges} edges in {len(looks)} pictures are not enough to tell; record more frames"
     return CameraTest(name, "undecided", says, now, len(looks), search=turn)
+
+
+def _explains(lens: Agreement, others: Sequence[Agreement]) -> bool:
+    """Whether another lens surely fits, and clearly better than anything else does."""
+    best = max(others, key=lambda found: found.sums.sum())
+    return bool(lens.z > AGREES and lens.sums.sum() > LENS * best.sums.sum() and lens.better(best) > GAIN)
 
 
 def _beside(look: Look) -> NDArray[np.bool_]:
