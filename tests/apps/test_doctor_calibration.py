@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import lidistill
 from doctors import GROSS, Changed, examined, views
@@ -40,6 +41,39 @@ def test_suggested_matrix_is_the_right_one(rig: Path) -> None:
     report = examined(Changed(source, GROSS["inverted-matrix"]))
     for view in source[0].views:
         assert np.allclose(report.figures["cameras"][view.name]["after"]["from_lidar"], view.from_lidar, atol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["from_lidar", "all"])
+def test_exchanged_cameras_of_different_lenses(tmp_path: Path, tiny_rig: Callable[..., Path], whole: bool) -> None:
+    """Whether the intrinsics were exchanged too is told apart: the wrong half of the advice would break them."""
+    root = tiny_rig(tmp_path / "rig", frames=6, cameras=3, height=144, width=288)
+    record = yaml.safe_load((root / "rig.yaml").read_text())
+    front, left = (record["cameras"][name] for name in ("front", "left"))
+    crop(root / "images/front", 0.6)  # a longer lens: the middle of the picture, enlarged
+    front["intrinsics"] = (zoom(0.6) @ np.array(front["intrinsics"])).tolist()
+    for key in ("from_lidar", "intrinsics") if whole else ("from_lidar",):
+        front[key], left[key] = left[key], front[key]
+    (root / "rig.yaml").write_text(yaml.safe_dump(record))
+    found = [finding for finding in examined(open_source(str(root))).findings if finding.code == "swapped-cameras"]
+    assert [finding.camera for finding in found] == ["front", "left"]
+    assert all(("leave their intrinsics" in finding.fix) is not whole for finding in found)
+    assert all(("the whole calibrations" in finding.fix) is whole for finding in found)
+
+
+def zoom(share: float, height: int = 144, width: int = 288) -> np.ndarray:
+    """From pixels of a picture to those of its middle ``share``, enlarged to the same size."""
+    middle = np.array([width / 2 - 0.5, height / 2 - 0.5])
+    return np.array(
+        [[1 / share, 0, middle[0] * (1 - 1 / share)], [0, 1 / share, middle[1] * (1 - 1 / share)], [0, 0, 1]]
+    )
+
+
+def crop(folder: Path, share: float) -> None:
+    for path in folder.iterdir():
+        image = Image.open(path).convert("RGB")
+        width, height = image.size
+        box = tuple(size * (1 + sign * share) / 2 for sign in (-1, 1) for size in (width, height))
+        image.resize((width, height), Image.Resampling.BICUBIC, box=box).save(path)
 
 
 # ---- small faults, on a finer scan

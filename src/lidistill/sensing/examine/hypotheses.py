@@ -89,16 +89,20 @@ def _matrix(change: Callable[[Matrix], Matrix]) -> Change:
 
 
 def _swapped(look: Look) -> Iterator[Hypothesis]:
+    """Exchanged with each other camera: ``from_lidar`` alone, then all of the calibration where that differs."""
+    mine = repr(look.view.name)
     for name, other in look.others.items():
-        same = np.allclose(look.view.intrinsics, other.intrinsics)
-        for whole in (False,) if same else (False, True):
-            yield Hypothesis(
-                "swapped-cameras",
-                f"the pictures are those of camera {name!r}, or its calibration stands here",
-                f"exchange the pictures (or the calibrations) of {look.view.name!r} and {name!r}",
-                _other(name, whole),
-                camera=name,
-            )
+        if np.allclose(look.view.intrinsics, other.intrinsics):
+            says = f"the pictures are those of camera {name!r}, or its from_lidar stands here"
+            fix = f"exchange from_lidar (or the pictures) of {mine} and {name!r}"
+            yield Hypothesis("swapped-cameras", says, fix, _other(name, False), camera=name)
+            continue
+        says = f"from_lidar is that of camera {name!r}; the intrinsics are right"
+        fix = f"exchange from_lidar of {mine} and {name!r}, leave their intrinsics and pictures"
+        yield Hypothesis("swapped-cameras", says, fix, _other(name, False), camera=name)
+        says = f"the pictures are those of camera {name!r}, or its whole calibration stands here"
+        fix = f"exchange the pictures (or the whole calibrations, with intrinsics) of {mine} and {name!r}"
+        yield Hypothesis("swapped-cameras", says, fix, _other(name, True), camera=name)
 
 
 def _other(name: str, whole: bool) -> Change:

@@ -126,7 +126,11 @@ def _pick(tried: Tried, now: Agreement) -> tuple[Hypothesis, Agreement] | None:
     best = max((a.z for _, a in seen), default=0.0)
     if best < NAMED or best < CLEARER * now.z:
         return None
-    return next((h, a) for h, a in seen if a.z > AS_GOOD * best)
+    first, found = next((h, a) for h, a in seen if a.z > AS_GOOD * best)
+    if first.camera is None:
+        return first, found
+    # what is exchanged differs little: the intrinsics, or not
+    return max(((h, a) for h, a in seen if h.camera == first.camera), key=lambda row: row[1].z)
 
 
 def _exchanged(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> dict[str, tuple[Hypothesis, Agreement]]:
@@ -136,7 +140,8 @@ def _exchanged(now: Mapping[str, Agreement], tried: Mapping[str, Tried]) -> dict
         ways = [[(h, a) for h, a in tried[x] if h.camera == y] for x, y in ((one, other), (other, one))]
         if not all(ways):
             continue
-        best = [max(way, key=lambda row: row[1].z) for way in ways]
+        # both exchange the same: from_lidar alone, or all
+        best = max(zip(*ways, strict=False), key=lambda both: joined([a for _, a in both]).z)
         pooled = joined([a for _, a in best])
         before = joined([now[one], now[other]]).z
         if pooled.z > max(EXCHANGED, CLEARER * before, before + EXCHANGED):
