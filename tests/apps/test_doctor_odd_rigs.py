@@ -12,6 +12,7 @@ import pytest
 
 from doctors import Changed, examined, exchanged
 from lidistill.apps.doctor import statistics_text, summary
+from lidistill.apps.doctor_page import render
 from lidistill.datasets.rig_file import read_rig_file
 from lidistill.datasets.source import Source, open_source
 from lidistill.sensing.examine.scan import count_beams, scan_figures
@@ -35,6 +36,10 @@ def test_a_lidar_of_one_beam_and_no_record_is_no_fault(rig: Source) -> None:
     assert {test.verdict for test in report.cameras} == {"undecided"}
     none = examined(Changed(replace(rig, sensor=known), lambda frame: replace(frame, views=(), sensor=known)))
     assert none.healthy
+    assert [finding.code for finding in none.findings if finding.code == "no-pictures"]
+    assert "no-pictures" not in [finding.code for finding in report.findings]
+    assert "no pictures: no calibration was tested" in summary(none)
+    assert "no pictures: no calibration was tested" in render(none, rig)
     for found in (report, none):
         json.loads(json.dumps(found.as_dict(), allow_nan=False))
         summary(found)

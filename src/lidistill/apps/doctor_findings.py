@@ -51,7 +51,7 @@ def findings(
     if shift:
         says = f"the pictures are shifted by {-shift:+d} frame against the scans: scan i fits picture i {shift:+d}"
         found.append(Finding("frames-shifted", says, "pair scans and pictures by their times again"))
-    found += [*_cameras(cameras), *_views(scans)]
+    found += [*_cameras(cameras), *_views(scans), *_blind(scans)]
     return sorted(found, key=lambda finding: finding.severity != "fault")
 
 
@@ -182,6 +182,12 @@ def _cameras(cameras: Sequence[CameraTest]) -> Iterator[Finding]:
         everyone = len(alike) == len(cameras) and len(cameras) > 1
         where = None if everyone and camera.scans else "all cameras" if everyone else ", ".join(alike)
         yield Finding(camera.code or "wrong", camera.says, camera.fix, "fault", where)
+
+
+def _blind(frames: Sequence[FrameFigures]) -> Iterator[Finding]:
+    if frames and not any(frame.views for frame in frames):
+        fix = "if there should be some, check that their folders are there (in a rig folder: named in rig.yaml)"
+        yield Finding("no-pictures", "no pictures: no calibration was tested", fix, "note")
 
 
 def _views(frames: Sequence[FrameFigures]) -> Iterator[Finding]:
