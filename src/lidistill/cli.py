@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for noisy in ("lightning", "lightning.fabric", "httpx", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # without a network it announces every retry; the sentence at the end says what is wrong
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     verb, *rest = arguments
     try:

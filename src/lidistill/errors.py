@@ -25,5 +25,11 @@ class RunError(LidistillError):
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of ``choices``, or all of them when none is near."""
     known = sorted(choices)
-    match = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known)}"
+    match = closest(word, known)
+    return f"; did you mean {match!r}?" if match else f"; known: {', '.join(known)}"
+
+
+def closest(word: str, choices: Iterable[str]) -> str | None:
+    """The one of ``choices`` that ``word`` was probably meant to be."""
+    match = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return match[0] if match else None

@@ -192,3 +192,18 @@ def test_labels_are_for_rigs(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     data = ["--data", "semantic-kitti:/nowhere", "--labels", "labels"]
     assert main(["finetune", "run", *data, "--out", str(here / "x")]) == 2
     assert "--labels labels: is for a rig folder; the data set semantic-kitti" in capsys.readouterr().err
+
+
+def test_a_class_list_that_does_not_fit_is_doubted(
+    tiny_rig: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=3)
+    small = ["--recipe", "city-probe", "--student", "waffleiron-1-8", "--epochs", "1", "--set", "workers=0"]
+    assert main(["probe", "--data", str(rig), "--out", str(tmp_path / "fits"), *small]) == 0
+    assert "does the class list fit" not in caplog.text
+    content = yaml.safe_load((rig / "rig.yaml").read_text())
+    (rig / "rig.yaml").write_text(yaml.safe_dump({**content, "classes": ["nothing", "car"]}))
+    for label in (rig / "labels").iterdir():
+        (np.fromfile(label, np.uint32) + 5).tofile(label)
+    main(["probe", "--data", str(rig), "--out", str(tmp_path / "not"), *small])
+    assert "does the class list fit the label files?" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,16 @@ def test_a_broken_file_is_a_sentence(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"mine\.yaml"):
         load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("warmup_epochs=3", "unknown key 'warmup_epochs'; did you mean 'schedule.warmup_epochs'?"),
+        ("schedule.warmup=3", "unknown key 'schedule.warmup'; did you mean 'warmup_epochs'?"),
+        ("lrr=3", "unknown key 'lrr'; did you mean 'lr'?"),
+    ],
+)
+def test_a_key_is_suggested_where_it_stands(override: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_recipe("city", [override])

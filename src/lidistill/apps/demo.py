@@ -12,6 +12,7 @@ from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
 from lidistill.evaluation.table import text_table
 from lidistill.simulator import simulate
+from lidistill.training.loop import Interrupted
 
 log = logging.getLogger("lidistill")
 
@@ -31,6 +32,14 @@ def demo(out: str | Path = "demo", *, seed: int = 0, overwrite: bool = False) ->
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder")
+    try:
+        return _demo(folder, seed=seed, overwrite=overwrite)
+    except Interrupted as stopped:  # the loop's advice is for the verb that it knows
+        stopped.args = (f"{str(stopped).partition(';')[0]}; call the demo again to go on",)
+        raise
+
+
+def _demo(folder: Path, *, seed: int, overwrite: bool) -> Path:
     started = time.monotonic()
     city, backbone = folder / "city", folder / BACKBONE
     if _announce(1, "a synthetic city, recorded with a 32-beam lidar and six cameras", city / "rig.yaml", overwrite):

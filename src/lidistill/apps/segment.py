@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -28,6 +29,8 @@ from lidistill.training.run import ModelConfig, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
 log = logging.getLogger("lidistill")
+MOSTLY = 0.6
+"""Share of ignored labels from which on the class list is doubted; published lists ignore up to a third."""
 
 
 def segment(
@@ -79,6 +82,7 @@ def segment(
             "one with --classes"
         )
     train = _training_part(source, chosen)
+    _warn_of_unknown_labels(train)
     found = None if labels is None else label_report(spec, classes)
     model = ModelConfig(
         student=chosen.student,
@@ -132,6 +136,27 @@ def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:
         return StudentConfig.model_validate({**given.model_dump(), **changed})
     except ValidationError as error:
         raise InputError(f"recipe {recipe.name}: fov: {sentences(error, list(StudentConfig.model_fields))}") from None
+
+
+def _warn_of_unknown_labels(train: Source) -> None:
+    """A class list that does not fit the label files leaves nearly nothing to learn from: say so at the start."""
+    ignored = []
+    for index in sorted({0, len(train) // 2, len(train) - 1}):
+        try:
+            labels = train[index].labels
+        except InputError:  # a damaged frame is counted by the loop
+            continue
+        if labels is not None and len(labels):
+            ignored.append(float(np.mean(labels == 255)))
+    share = float(np.mean(ignored)) if ignored else 0.0
+    if share > MOSTLY:
+        log.warning(
+            "%.0f %% of the labels of %s are none of its %d classes; does the class list fit the label files? "
+            "(lidistill doctor tells which ids are unknown)",
+            100 * share,
+            train.spec,
+            len(train.taxonomy.classes) if train.taxonomy else 0,
+        )
 
 
 def _training_part(source: Source, recipe: SegmentRecipe) -> Source:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from lidistill.datasets.fractions import PERCENTS
-from lidistill.errors import InputError, nearest
+from lidistill.errors import InputError, closest, nearest
 from lidistill.students.config import Box, StudentConfig
 from lidistill.students.registry import student_config
 from lidistill.teachers.config import TeacherConfig
@@ -205,8 +205,12 @@ def known_keys(values: dict[str, Any]) -> list[str]:
     """Top-level keys of the recipe kind that ``values`` asks for, and those of its parts."""
     model: type[BaseModel] = SegmentRecipe if values.get("kind") == "segment" else DistilRecipe
     keys = list(model.model_fields)
-    for part in (StudentConfig, TeacherConfig, CosineSchedule, RsqrtSchedule):
-        keys += list(part.model_fields)
+    parts: dict[str, tuple[type[BaseModel], ...]] = {
+        "student": (StudentConfig,),
+        "teacher": (TeacherConfig,),
+        "schedule": (CosineSchedule, RsqrtSchedule),
+    }
+    keys += [f"{part}.{key}" for part, kinds in parts.items() for kind in kinds for key in kind.model_fields]
     return list(dict.fromkeys(keys))
 
 
@@ -216,13 +220,25 @@ def sentences(error: ValidationError, keys: Sequence[str]) -> str:
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
         if fault["type"] == "extra_forbidden":
-            said.append(f"unknown key {place!r}{nearest(place.rsplit('.', 1)[-1], keys)}")
+            said.append(f"unknown key {place!r}{_meant(place, keys)}")
         elif fault["type"] == "missing":
             said.append(f"key {place!r} is missing")
         else:
             message = fault["msg"].removeprefix("Value error, ")
             said.append(f"{place or 'recipe'} = {_short(fault['input'])}: {message[0].lower()}{message[1:]}")
     return "; ".join(said)
+
+
+def _meant(place: str, keys: Sequence[str]) -> str:
+    """A suggestion for the last word of ``place``; of keys in a part (``schedule.warmup_epochs``) the whole."""
+    whole = {key.rpartition(".")[2]: key for key in reversed(keys)}
+    match = closest(place.rpartition(".")[2], sorted(whole))
+    if match is None:
+        return nearest(place, whole)
+    parts = place.rpartition(".")[0].split(".")
+    # inside the right part its name goes without saying
+    inside = whole[match].rpartition(".")[0] in ("", *parts)
+    return f"; did you mean {(match if inside else whole[match])!r}?"
 
 
 def _short(value: Any) -> str:
