@@ -14,8 +14,9 @@ import yaml
 
 import lidistill
 from doctors import GROSS, Changed, examined
-from lidistill.apps.doctor import plan
+from lidistill.apps.doctor import plan, summary
 from lidistill.apps.doctor_frames import examine_frames
+from lidistill.apps.doctor_page import write_page
 from lidistill.cli import main
 from lidistill.datasets.source import open_source
 
@@ -61,6 +62,26 @@ def test_every_bad_file_in_one_pass(copy: Path, capsys: pytest.CaptureFixture[st
     assert shown.rstrip().endswith("not healthy")
 
 
+def test_a_camera_of_the_wrong_size_is_one_finding(copy: Path, tmp_path: Path) -> None:
+    record = yaml.safe_load((copy / "rig.yaml").read_text())
+    record["cameras"]["left"]["height"] += 1
+    (copy / "rig.yaml").write_text(yaml.safe_dump(record))
+    (copy / "images/back/000003.png").write_bytes(b"no picture")
+    source = open_source(str(copy))
+    report = examined(source)
+    faults = [(finding.code, finding.camera) for finding in report.findings if finding.severity == "fault"]
+    assert faults == [("picture-size", "left"), ("bad-files", None)]
+    assert report.figures["cameras"]["left"]["verdict"] == "unusable"
+    assert len(report.figures["bad_files"]) == 7
+    text = summary(report)
+    assert "left: unusable, none of its 6 pictures" in text
+    assert text.count("bad file ") == 2
+    assert "1 of 6 frames" in text
+    page = write_page(report, source, tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg") == 3
+    assert "left: none of its 6 pictures can be used" in page
+
+
 def test_unknown_label_ids_and_short_scans(copy: Path) -> None:
     for path in (copy / "labels").iterdir():
         (np.fromfile(path, np.uint32) + 700).tofile(path)
@@ -85,8 +106,6 @@ def test_command_writes_one_page_and_prints_json(rig: Path, tmp_path: Path, caps
 
 
 def test_page_shows_the_picture_before_and_after(rig: Path, tmp_path: Path) -> None:
-    from lidistill.apps.doctor_page import write_page
-
     source = Changed(open_source(str(rig)), GROSS["transposed-rotation"])
     text = write_page(examined(source), source, tmp_path / "page.html").read_text()
     assert "transpose the 3 x 3 rotation" in text

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lidistill.apps.doctor_findings import Finding, findings, intensity, scale
+from lidistill.apps.doctor_findings import Finding, bad_files, findings, intensity, scale
 from lidistill.apps.doctor_frames import PAIRED, FrameFigures, Job, examine_frames
 from lidistill.datasets.source import Source, open_source
 from lidistill.errors import InputError
@@ -246,17 +246,22 @@ def _figures(
 
 
 def _names(frames: Sequence[FrameFigures]) -> list[str]:
-    return list(dict.fromkeys(name for frame in frames for name in frame.views))
+    return list(dict.fromkeys(name for frame in frames for name in (*frame.views, *frame.lost)))
 
 
 def _camera(
     name: str, frames: Sequence[FrameFigures], test: CameraTest | None, looks: Sequence[Look]
 ) -> dict[str, Any]:
     views = [frame.views[name] for frame in frames if name in frame.views]
+    lost = [frame.lost[name] for frame in frames if name in frame.lost]
+    if not views:
+        says = f"none of its {len(lost)} pictures can be used; the first: {lost[0]}"
+        return {"pictures": 0, "unusable": len(lost), "verdict": "unusable", "says": says}
     hidden = [view.hidden for view in views if view.hidden is not None]
     offsets = [view.offset for view in views if view.offset is not None]
     figures: dict[str, Any] = {
         "pictures": len(views),
+        "unusable": len(lost),
         "seen": float(np.mean([view.seen for view in views])),
         "hidden": float(np.mean(hidden)) if hidden else None,
         "offset_s": [float(np.median(offsets)), float(np.abs(offsets).max())] if offsets else None,
@@ -337,8 +342,7 @@ def summary(report: DoctorReport) -> str:
             f"{figures['intensity'][1]:g} (mean {measured.intensity[0]:g}), ground {height}",
         ]
     lines += [_line(name, camera) for name, camera in figures["cameras"].items()]
-    for fault in figures["bad_files"]:
-        lines.append(f"  bad file  {fault}")
+    lines += [f"  bad file  {fault}" for fault in bad_files(report.frames)]
     for finding in report.findings:
         where = f"{finding.camera}: " if finding.camera else ""
         lines.append(f"{finding.severity:5} {finding.code}: {where}{finding.says}")
@@ -360,6 +364,8 @@ def _corrected(test: CameraTest, camera: Mapping[str, Any]) -> list[str]:
 
 
 def _line(name: str, camera: Mapping[str, Any]) -> str:
+    if not camera["pictures"]:
+        return f"  camera    {name}: unusable, none of its {camera['unusable']} pictures can be used"
     hidden = "" if camera["hidden"] is None else f", {camera['hidden']:.0%} of them hidden"
     late = "" if camera["offset_s"] is None else f", {1000 * camera['offset_s'][0]:+.0f} ms from the scan"
     tested = ""

@@ -56,17 +56,33 @@ def findings(
 
 
 def _files(frames: Sequence[FrameFigures]) -> Iterator[Finding]:
-    bad = [frame for frame in frames if frame.faults]
-    if not bad:
-        return
-    wrong_size = [f for frame in bad for f in frame.faults if "the calibration says" in f]
-    if len(wrong_size) >= max(1, sum(len(frame.faults) for frame in bad) // 2):
-        yield Finding("picture-size", wrong_size[0], "correct height, width and intrinsics of this camera")
-    yield Finding(
-        "bad-files",
-        f"{len(bad)} of {len(frames)} frames have files that cannot be used; the first: {bad[0].faults[0]}",
-        "repair or remove them; all are listed",
-    )
+    sized = wrong_sizes(frames)
+    for camera, wrong in sized.items():
+        says = f"{len(wrong)} of its pictures are of another size than rig or data set say; the first: {wrong[0]}"
+        yield Finding("picture-size", says, "correct height, width and intrinsics of this camera", "fault", camera)
+    told = {fault for wrong in sized.values() for fault in wrong}
+    bad = [rest for frame in frames if (rest := [fault for fault in frame.faults if fault not in told])]
+    if bad:
+        says = f"{len(bad)} of {len(frames)} frames have files that cannot be used; the first: {bad[0][0]}"
+        yield Finding("bad-files", says, "repair or remove them; all are listed")
+
+
+def wrong_sizes(frames: Sequence[FrameFigures]) -> dict[str, list[str]]:
+    """Cameras most of whose pictures are of another size than is recorded, and the sentences about those."""
+    found = {}
+    for camera in dict.fromkeys(name for frame in frames for name in frame.lost):
+        wrong = [frame.lost[camera] for frame in frames if "the calibration says" in frame.lost.get(camera, "")]
+        if len(wrong) > sum(camera in frame.views or camera in frame.lost for frame in frames) / 2:
+            found[camera] = wrong
+    return found
+
+
+def bad_files(frames: Sequence[FrameFigures]) -> list[str]:
+    """A sentence for every file that cannot be used, and one for all pictures of a camera of the wrong size."""
+    sized = wrong_sizes(frames)
+    told = {fault for wrong in sized.values() for fault in wrong}
+    groups = [f"{len(wrong)} pictures of camera {camera!r}, such as {wrong[0]}" for camera, wrong in sized.items()]
+    return groups + [fault for frame in frames for fault in frame.faults if fault not in told]
 
 
 def _ground(scans: Sequence[ScanFigures]) -> Iterator[Finding]:

@@ -49,6 +49,7 @@ class ViewFigures:
 class FrameFigures:
     """What one frame gave: ``faults`` are sentences; ``scan`` is None when it could not be read.
 
+    ``lost``: those of the faults that concern the picture of one camera, by its name.
     ``labels`` counts train ids, ``raw`` raw ids (where the source tells them).
     """
 
@@ -57,6 +58,7 @@ class FrameFigures:
     faults: tuple[str, ...] = ()
     scan: ScanFigures | None = None
     views: Mapping[str, ViewFigures] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
     edges: ScanEdges | None = None
     labels: NDArray[np.int64] | None = None
     raw: Mapping[int, int] = field(default_factory=dict)
@@ -137,12 +139,12 @@ def examine_frame(source: Source, job: Job) -> FrameFigures:
     edges = (
         scan_edges(frame.points, frame.ring, frame.intensity) if frame.views and (job.tested or job.beside) else None
     )
-    views, faults = {}, []
+    views, lost = {}, {}
     for number, view in enumerate(frame.views):
         try:
             image = view.image()
         except InputError as error:
-            faults.append(f"{frame.token}: {error}")
+            lost[view.name] = f"{frame.token}: {error}"
             continue
         wanted = job.tested or (job.beside and number < PAIRED)
         views[view.name] = _view_figures(frame, view, image, job.tested, edges if wanted else None)
@@ -150,9 +152,10 @@ def examine_frame(source: Source, job: Job) -> FrameFigures:
     return FrameFigures(
         job.index,
         frame.token,
-        tuple(faults),
+        tuple(lost.values()),
         scan_figures(frame),
         views,
+        lost,
         edges if job.tested else None,
         labels,
         _raw_ids(counting),

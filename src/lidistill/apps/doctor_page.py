@@ -9,13 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from lidistill import __version__
 from lidistill.apps.charts import Series, chart
+from lidistill.apps.doctor_findings import bad_files
 from lidistill.apps.report_page import page, section, tiles
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
@@ -57,7 +58,7 @@ def render(report: DoctorReport, source: Source) -> str:
         section("Other cameras", _untested(report, frame)),
         section("Scans", _scans(report, frame)),
         section("Labels", _labels(report.figures["labels"])),
-        section("Bad files", _list(report.figures["bad_files"])),
+        section("Bad files", _list(bad_files(report.frames))),
         section("All figures", f"<details><summary>as JSON</summary><pre>{_json(report)}</pre></details>"),
         f"<footer>Written by lidistill {__version__}. This file is complete in itself.</footer>",
     ]
@@ -154,10 +155,13 @@ def _curves(test: CameraTest) -> str:
 
 
 def _untested(report: DoctorReport, frame: Frame | None) -> str:
-    """Overlays of cameras whose calibration was not tested, such as when pictures and scans are shifted."""
+    """Cameras without a usable picture; overlays of those not tested, such as when pictures and scans are shifted."""
+    cameras = report.figures["cameras"].items()
+    lost = [f"{name}: {figures['says']}" for name, figures in cameras if not figures["pictures"]]
     tested = {test.camera for test in report.cameras}
     views = [view for view in (frame.views if frame is not None else ()) if view.name not in tested]
-    return "\n".join(_figure(_overlay(frame, view, view.image()), view.name) for view in views if frame is not None)
+    shown = [_figure(_overlay(frame, view, view.image()), view.name) for view in views if frame is not None]
+    return "\n".join([_list(lost), *shown])
 
 
 def _scans(report: DoctorReport, frame: Frame | None) -> str:
@@ -202,10 +206,12 @@ def _figure(picture: Picture, caption: str) -> str:
 
 
 def _frame(report: DoctorReport, source: Source) -> Frame | None:
-    """The middle one of the frames that could be read whole, with as many cameras as any."""
-    whole: list[Any] = [frame for frame in report.frames if frame.scan is not None and not frame.faults]
+    """The middle one of the frames that could be read, with as many usable pictures as any, and only those."""
+    whole = [frame for frame in report.frames if frame.scan is not None]
     if not whole:
         return None
     most = max(len(frame.views) for frame in whole)
     fit = [frame for frame in whole if len(frame.views) == most]
-    return source[fit[len(fit) // 2].index]
+    chosen = fit[len(fit) // 2]
+    frame = source[chosen.index]
+    return replace(frame, views=tuple(view for view in frame.views if view.name in chosen.views))
