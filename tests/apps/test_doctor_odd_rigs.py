@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from doctors import Changed, examined, exchanged
 from lidistill.apps.doctor import statistics_text, summary
@@ -91,6 +92,8 @@ def test_key_frames_do_not_slow_the_lidar_down(rig: Source, recorded: float | No
     report = examined(Changed(source, lambda f: replace(f, timestamp=0.5 * int(f.token[-6:]), sensor=sensor, views=())))
     assert report.measured is not None
     assert report.measured.rate == pytest.approx(measured)
+    (line,) = (line for line in statistics_text(report).splitlines() if "rate:" in line)
+    assert ("(not measured)" in line) is (recorded == measured)
 
 
 def test_statistics_of_odd_lidars_can_be_pasted(rig: Source, tmp_path: Path) -> None:
@@ -107,6 +110,13 @@ def test_statistics_of_odd_lidars_can_be_pasted(rig: Source, tmp_path: Path) -> 
         pasted = read_rig_file(tmp_path / "rig.yaml").lidar
         assert (pasted.name, pasted.intensity) == ("0128", [0, 1])
     assert pasted.fov == pytest.approx([-25, 8], abs=0.5)
+
+
+def test_what_was_not_measured_is_marked(rig: Source) -> None:
+    lines = statistics_text(examined(rig)).splitlines()
+    marked = {line.split(":")[0].strip() for line in lines if line.endswith("# (not measured)")}
+    assert marked == {"name", "rate", "forward"}
+    assert yaml.safe_load("\n".join(lines))["lidar"]["forward"] == rig.sensor.forward
 
 
 def test_scans_put_together_have_no_turn(rig: Source) -> None:

@@ -173,7 +173,7 @@ def _measured(source: Source, frames: Sequence[FrameFigures], scans: Sequence[Sc
     mean, deviation = intensity(scans)
     return Sensor(
         source.sensor.name,
-        rate=_rate(frames, scans, source.sensor.rate),
+        rate=_rate(frames, source.sensor.rate),
         rings=int(np.median([scan.beams for scan in scans])) or None,
         fov=(
             round(float(np.median([scan.fov[0] for scan in scans])), 1),
@@ -185,18 +185,26 @@ def _measured(source: Source, frames: Sequence[FrameFigures], scans: Sequence[Sc
     )
 
 
-def _rate(frames: Sequence[FrameFigures], scans: Sequence[ScanFigures], recorded: float | None) -> float | None:
-    """Scans per second: from the time that the points of one scan span, else from successive scans.
+def _rate(frames: Sequence[FrameFigures], recorded: float | None) -> float | None:
+    """Scans per second: as measured, but at least as recorded where only successive scans tell it.
 
     Recordings leave scans out (key frames), so those say no more than that the lidar is at least as fast.
     """
-    spans = [scan.span for scan in scans if scan.span]
-    if spans and 0.02 < (span := float(np.median(spans))) < 1:
-        return float(np.round(1 / span))
+    return _turns(frames) or max(_successive(frames), recorded or 0.0) or None
+
+
+def _turns(frames: Sequence[FrameFigures]) -> float | None:
+    """Scans per second from the time that the points of one scan span."""
+    spans = [frame.scan.span for frame in frames if frame.scan is not None and frame.scan.span]
+    span = float(np.median(spans)) if spans else 0.0
+    return float(np.round(1 / span)) if 0.02 < span < 1 else None
+
+
+def _successive(frames: Sequence[FrameFigures]) -> float:
+    """Scans per second in the recording; 0 = no times."""
     times = {frame.index: frame.timestamp for frame in frames if frame.timestamp is not None}
     steps = [times[i + 1] - times[i] for i in times if i + 1 in times and times[i + 1] > times[i]]
-    successive = float(f"{1 / np.median(steps):.3g}") if steps else 0.0
-    return max(successive, recorded or 0.0) or None
+    return float(f"{1 / np.median(steps):.3g}") if steps else 0.0
 
 
 def _figures(
@@ -304,17 +312,24 @@ def statistics_text(report: DoctorReport) -> str:
     lines = [
         f"# measured on {report.figures['opened']} frames of {report.spec}",
         "lidar:",
-        f"  name: {json.dumps(measured.name)}",
-        *([f"  rate: {measured.rate:g}"] if measured.rate else ["  # rate: not recorded"]),
+        f"  name: {json.dumps(measured.name)}  # (not measured)",
+        _pasted_rate(report.frames, measured.rate),
         *_rings(report),
         f"  fov: [{low:g}, {high:g}]" if low < high else f"  # fov: one elevation, {low:g}",
         f"  max_range: {measured.max_range:g}",
         f"  intensity: [{mean:g}, {deviation or 1:g}]",  # the same everywhere: nothing to divide by
-        f'  forward: "{measured.forward}"',
+        f'  forward: "{measured.forward}"  # (not measured)',
         f"# a student's grid that fits: --set student.fov='{json.dumps(student['fov'])}' "
         f"--set student.cell={student['cell']:g}",
     ]
     return "\n".join(lines)
+
+
+def _pasted_rate(frames: Sequence[FrameFigures], rate: float | None) -> str:
+    if not rate:
+        return "  # rate: not recorded"
+    told = "" if rate in (_turns(frames), _successive(frames)) else "  # (not measured)"
+    return f"  rate: {rate:g}{told}"
 
 
 def _rings(report: DoctorReport) -> list[str]:
