@@ -93,9 +93,14 @@ def doctor(
         Annotated[str, arg(metavar="SOURCE", help="Rig folder, NAME:/path, or a ROS bag (with --rig).")]
     ],
     *,
-    frames: Annotated[int | None, arg(metavar="N", help="Open N evenly spread frames; default: all.")] = None,
+    frames: Annotated[
+        int | None,
+        arg(metavar="N", help="Examine N evenly spread frames, and those beside up to ten of them; default: all."),
+    ] = None,
     out: Annotated[Path | None, arg(metavar="FILE", help="The page; default doctor-NAME.html here.")] = None,
-    page: Annotated[bool, arg(help="Write a page with pictures.")] = True,
+    page: Annotated[
+        bool, arg(help="Only print, write no page with pictures.", help_behavior_hint="(default: a page)")
+    ] = True,
     json: Annotated[bool, arg(help="Print the report as JSON.")] = False,
     statistics: Annotated[bool, arg(help="Print the measured sensor record as YAML for rig.yaml.")] = False,
     workers: Annotated[int | None, arg(metavar="N", help="Processes; default: the machine's cores.")] = None,

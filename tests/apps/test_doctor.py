@@ -158,6 +158,27 @@ def test_frames_are_spread_and_their_neighbours_opened() -> None:
     assert [job.index for job in jobs] == [0, 1, 499, 500, 501, 998, 999]
 
 
+def test_more_frames_than_asked_for_are_explained(rig: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(rig), "--no-page", "--frames", "2"]) == 0
+    assert "4 of 6 frames opened (2, and those beside them" in capsys.readouterr().out
+    assert main(["doctor", str(rig), "--no-page", "--frames", "6"]) == 0
+    assert "6 of 6 frames opened\n" in capsys.readouterr().out
+
+
+def test_help_reads_right(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "those beside up to ten of them" in text
+    assert "--no-page Only print, write no page with pictures. (default: a page)" in text
+
+
+@pytest.mark.parametrize("count", ["-3", "0"])
+def test_workers_are_at_least_one(rig: Path, count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(rig), "--no-page", "--workers", count]) == 2
+    assert f"workers = {count}: expected at least 1" in capsys.readouterr().err
+
+
 def test_processes_give_the_same_as_none(rig: Path) -> None:
     source = open_source(str(rig))
     jobs = plan(len(source), 2)

@@ -30,7 +30,7 @@ class DoctorReport:
     """What the doctor found; ``figures`` holds every number under plain keys, as ``--json`` prints it.
 
     ``cameras`` are the tests of the calibration, ``frames`` what was measured frame by frame, ``measured`` the sensor
-    record by measurement. ``str()`` is what the command prints.
+    record by measurement; ``asked`` is ``--frames``. ``str()`` is what the command prints.
     """
 
     spec: str
@@ -41,6 +41,7 @@ class DoctorReport:
     measured: Sensor | None
     looks: Mapping[str, Sequence[Look]] = field(repr=False)
     page: Path | None = None
+    asked: int | None = None
     shown: str = "text"
 
     @property
@@ -58,6 +59,7 @@ class DoctorReport:
         return {
             "source": self.spec,
             "healthy": self.healthy,
+            "asked": self.asked,
             "findings": [vars(finding) for finding in self.findings],
             **self.figures,
             "page": None if self.page is None else str(self.page),
@@ -82,11 +84,14 @@ def doctor(
     workers: int | None = None,
 ) -> DoctorReport:
     """Examine ``source``; see ``lidistill.verbs.doctor``."""
+    if workers is not None and workers < 1:
+        raise InputError(f"workers = {workers}: expected at least 1 process; leave it out for the machine's cores")
     opened = open_source(source)
     if len(opened) == 0:
         raise InputError(f"{source}: no frame to examine; check the path")
     figures = _examine(opened, frames, workers)
-    report = replace(diagnose(opened, figures), shown="json" if json else "statistics" if statistics else "text")
+    shown = "json" if json else "statistics" if statistics else "text"
+    report = replace(diagnose(opened, figures), asked=frames, shown=shown)
     if not page:
         return report
     from lidistill.apps.doctor_page import write_page
@@ -344,7 +349,7 @@ def _rings(report: DoctorReport) -> list[str]:
 def summary(report: DoctorReport) -> str:
     """What the terminal shows."""
     figures, measured = report.figures, report.measured
-    lines = [f"{report.spec}: {figures['opened']} of {figures['frames']} frames opened"]
+    lines = [f"{report.spec}: {figures['opened']} of {figures['frames']} frames opened{_beside(report)}"]
     if measured is not None and measured.fov is not None and measured.intensity is not None:
         ground = figures["ground"]
         height = "not found" if ground["height"] is None else f"{ground['height']:.2f} below the sensor"
@@ -368,6 +373,13 @@ def summary(report: DoctorReport) -> str:
         lines.append(f"pictures: {report.page}")
     lines.append("healthy" if report.healthy else "not healthy")
     return "\n".join(lines)
+
+
+def _beside(report: DoctorReport) -> str:
+    """Why there are more frames than were asked for."""
+    if report.asked is None or report.figures["opened"] <= report.asked:
+        return ""
+    return f" ({report.asked}, and those beside them to see whether pictures and scans are shifted)"
 
 
 def _corrected(test: CameraTest, camera: Mapping[str, Any]) -> list[str]:
