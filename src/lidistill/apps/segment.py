@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
-from torch import Tensor
 
 from lidistill import __version__
 from lidistill.apps.evaluate import score
@@ -22,6 +21,7 @@ from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
+from lidistill.students.network import Network
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import SegmentRecipe, sentences
@@ -63,15 +63,14 @@ def segment(
         raise InputError(
             f"recipe {chosen.name} has frozen = {chosen.frozen}; that is the other one of probe and finetune"
         )
-    backbone: dict[str, Tensor] | None = None
+    network: Network | None = None
+    known: ModelConfig | None = None
     sensors: tuple[Sensor, ...] = ()
     network_of = chosen.student
     if parent is not None:
         network, known = Run.open(parent).load_network()
-        backbone, sensors, network_of = network.backbone.state_dict(), known.sensors, known.student
+        sensors, network_of = known.sensors, known.student
         chosen = chosen.model_copy(update={"voxel": known.voxel})
-    if from_scratch:
-        backbone = None
     chosen = chosen.model_copy(update={"student": _student(network_of, chosen)})
     spec = data if labels is None else with_labels(data, labels)
     source = open_split(spec, None, sensors, classes)
@@ -96,26 +95,34 @@ def segment(
         verb=verb,
         sources=(spec,),
         split=chosen.split,
-        parent=None if parent is None or from_scratch else str(parent),
+        parent=None if from_scratch or parent is None else str(parent),
         model=model,
         recipe=chosen,
         version=__version__,
     )
+    start: dict[str, dict[str, Any]] = {}
+    if network is not None and known is not None and not from_scratch:
+        start["backbone"] = network.backbone.state_dict()
+        # a head that knows these classes, of a probe say, need not be found again while the backbone moves with it
+        if verb == "finetune" and (known.head, known.classes) == (model.head, model.classes):
+            start["head"] = network.head.state_dict()
     fabric = make_fabric(chosen)
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d scans with labels, %d classes, student %s", len(train), len(taxonomy.classes), chosen.student.name)
         if found:
             log.info("%s", found)
-        network = train_head(fabric, run, train, chosen, backbone)
+        if "head" in start:
+            log.info("starts with the head of %s too: its classes are the same", parent)
+        trained = train_head(fabric, run, train, chosen, start)
         held_out = source.split("val") if source.splits.get("val") else None
         if held_out is None:
             log.warning("%s has no split val: nothing to evaluate on", spec)
         else:
-            score(run, network, held_out, split="val")
+            score(run, trained, held_out, split="val")
         if not fabric.is_global_zero:
             return run.path
-        draw_gallery(run, network, held_out or train)
+        draw_gallery(run, trained, held_out or train)
         log.info("report: %s", write_report(run.path))
     return run.path
 

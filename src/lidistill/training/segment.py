@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,17 +20,17 @@ from lidistill.training.samples import SegmentBatch, TrainSamples
 
 
 def segment(
-    fabric: Fabric, run: Run, train: Source, recipe: SegmentRecipe, backbone: dict[str, Tensor] | None
+    fabric: Fabric, run: Run, train: Source, recipe: SegmentRecipe, start: Mapping[str, dict[str, Tensor]]
 ) -> Network:
     """Train a network on the labels of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
-    ``backbone``: the state of a pretrained backbone, or None to start from random weights. A frozen backbone is
-    kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).
+    ``start``: states of its parts, ``backbone`` and ``head``; those left out start from random weights. A frozen
+    backbone is kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
-    if backbone is not None:
-        network.backbone.load_state_dict(backbone)
+    for part, state in start.items():
+        network.get_submodule(part).load_state_dict(state)
     network.train()
     if recipe.frozen:
         network.backbone.eval().requires_grad_(False)
