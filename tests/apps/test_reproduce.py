@@ -85,6 +85,19 @@ def test_shared_runs_are_planned_once(table: Table, tmp_path: Path) -> None:
     assert planned[2].sources == ("/data/other",)
 
 
+def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Path) -> None:
+    values = yaml.safe_load(TINY)
+    tuned = values["city"]["columns"][1]
+    tuned["steps"].insert(0, {"verb": "probe", "recipe": "city-probe", "needs_parent": True})
+    scale = parse_table(values, "tiny").city
+    chains = {
+        row.name: [job.verb for job in last_job(scale, row, scale.columns[1], 0, Place(tmp_path, tmp_path)).chain()]
+        for row in scale.rows[:2]
+    }
+    assert chains["distilled"] == ["pretrain", "probe", "finetune", "evaluate"]
+    assert chains["scratch"] == ["finetune", "evaluate"]
+
+
 def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:
     place = Place(tmp_path, Path("/data"))
     row, column = table.city.rows[0], table.city.columns[0]

@@ -95,6 +95,37 @@ def test_from_scratch_is_the_same_network_with_other_weights(here: Path) -> None
     assert (one.parent, other.parent) == ("run", None)
 
 
+def test_finetuning_goes_on_with_a_head_that_knows_the_classes(here: Path) -> None:
+    probe = ["--recipe", "city-probe", "--epochs", "2", *SMALL]
+    assert main(["probe", "run", "--data", "rig", "--out", str(here / "probe"), *probe]) == 0
+    for name, flag in (("tuned", []), ("scratch", ["--from-scratch"])):
+        assert main(["finetune", str(here / "probe"), *flag, "--data", "rig", "--out", str(here / name), *STILL]) == 0
+    assert (
+        main(["probe", str(here / "probe"), "--data", "rig", "--out", str(here / "again"), *probe, "--seed", "5"]) == 0
+    )
+    heads = {
+        name: dict(Run.open(here / name).load_network()[0].head.named_parameters())
+        for name in ("probe", "tuned", "scratch", "again")
+    }
+    for name, value in heads["probe"].items():
+        assert torch.allclose(value, heads["tuned"][name], atol=1e-6)
+    weights = [name for name, value in heads["probe"].items() if value.ndim > 1]
+    for other in ("scratch", "again"):  # a probe is always of the backbone alone
+        assert not any(torch.allclose(heads["probe"][name], heads[other][name], atol=1e-2) for name in weights)
+    assert "starts with the head" in (here / "tuned" / "log.txt").read_text()
+
+
+def test_a_head_of_other_classes_is_not_kept(here: Path, place: Path) -> None:
+    probe = ["--recipe", "city-probe", "--epochs", "1", *SMALL]
+    assert main(["probe", "run", "--data", "rig", "--out", str(here / "probe"), *probe]) == 0
+    other = shutil.copytree(place / "rig", here / "other")
+    description = yaml.safe_load((other / "rig.yaml").read_text())
+    names = list(Run.open(here / "probe").config.model.classes or ())
+    (other / "rig.yaml").write_text(yaml.safe_dump({**description, "classes": [*names[1:], names[0]]}))
+    assert main(["finetune", str(here / "probe"), "--data", str(other), "--out", str(here / "tuned"), *STILL]) == 0
+    assert "starts with the head" not in (here / "tuned" / "log.txt").read_text()
+
+
 def test_the_student_sees_what_the_recipe_says(here: Path) -> None:
     view = ["--set", "fov=[[-20, 20], [-20, 20], [-4, 4]]", "--set", "student.drop_path=0.1"]
     assert main(["finetune", "run", "--data", "rig", "--out", str(here / "near"), *STILL, *view]) == 0

@@ -82,8 +82,10 @@ def last_job(scale: Scale, row: Line, column: Column, seed: int, place: Place, o
     """The job whose card holds the cell's figure; ``options`` (``key=value``) override every recipe."""
     job: Job | None = None
     for step in (*row.steps, *column.steps):
+        if step.needs_parent and job is None:
+            continue
         job = _job(scale, row, column, step, seed, place, options, job)
-    assert job is not None  # a column has steps
+    assert job is not None  # the last step of a column needs no parent
     return job
 
 

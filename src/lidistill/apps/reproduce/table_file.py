@@ -41,6 +41,8 @@ class Step(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
     without_parent: dict[str, Any] = Field(default_factory=dict)
     """Options of a step that starts from random weights, in place of those above."""
+    needs_parent: bool = False
+    """The step is left out where there is nothing pretrained to start from."""
 
     @model_validator(mode="before")
     @classmethod
