@@ -182,7 +182,8 @@ def test_errors_under_corruption_count_in_those_of_the_baseline() -> None:
         miou = {f"miou/{name}": Metric.of([one, other]) for name in NAMES}
         cards[row, column.name] = Card.model_construct(seeds=(0, 1), metrics=miou)
     shown = {row[""]: row[column.name] for row in table_rows(load_table("table6"), scale, cards)}
-    assert shown == {"none": "100.0 ± 0.0", "spinning-32": "", "all four": "62.5 ± 17.7"}
+    assert (shown["none"], shown["all four"]) == ("100.0 ± 0.0", "62.5 ± 17.7")
+    assert {value for row, value in shown.items() if row not in ("none", "all four")} == {""}
 
 
 @pytest.mark.parametrize("name", table_names())
