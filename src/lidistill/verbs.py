@@ -290,6 +290,7 @@ def finetune(
 
         $ lidistill finetune runs/a --data semantic-kitti:/data/kitti --out runs/a-finetuned
         $ lidistill finetune runs/a --data semantic-kitti:/data/kitti --fraction 0.01 --out runs/a-1
+        $ lidistill finetune runs/a-probed --data semantic-kitti:/data/kitti --out runs/b    # goes on with its head
         $ lidistill finetune runs/a --from-scratch --data semantic-kitti:/data/kitti --fraction 0.01 --out runs/none-1
         $ lidistill finetune runs/a --data my_rig/ --labels my_labels/ --out runs/mine
         $ lidistill finetune --student waffleiron-48-256 --data my_rig/ --out runs/scratch
