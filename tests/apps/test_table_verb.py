@@ -44,6 +44,29 @@ def test_seeds_come_together(runs: Path) -> None:
     ]
 
 
+def test_backbones_of_other_runs_stay_apart(tmp_path: Path) -> None:
+    """Probes by one recipe differ by nothing but the run whose backbone they took."""
+    for name, miou in (("dino", 0.5), ("mae", 0.3)):
+        for seed in (0, 1):
+            recipe = {"recipe": {"lr": 0.001, "seed": seed}, "parent": f"runs/{name}/seed-{seed}"}
+            write(tmp_path / f"{name}/seed-{seed}/card.json", miou, seed, recipe=recipe)
+    write(tmp_path / "random/card.json", 0.1, 2, recipe={"recipe": {"lr": 0.001, "seed": 2}, "parent": None})
+    shown = rows(find_cards([tmp_path]), ("miou",))
+    assert [(row["run"], row["miou"], row["seeds"]) for row in shown] == [
+        ("dino", "50.0 ± 0.0", 2),
+        ("mae", "30.0 ± 0.0", 2),
+        ("random", "10.0", 1),
+    ]
+
+
+def test_a_run_that_was_evaluated_again_counts_once(runs: Path) -> None:
+    recipe = {"width": 32, "seed": 0}
+    later = {"recipe": recipe, "created": "2026-01-02T00:00:00+00:00"}
+    write(runs / "narrow/seed-0/evaluations/city-val.json", 0.4, 0, **later)
+    shown = {row["run"]: row for row in rows(find_cards([runs]), ("miou",))}
+    assert [(row["miou"], row["seeds"]) for row in shown.values()] == [("40.0", 1), ("55.0 ± 7.1", 2)]
+
+
 def test_other_data_is_another_row(runs: Path) -> None:
     other = Data(spec="kitti", split="val", frames=1, checksum="1")
     write(runs / "wide/seed-0/evaluations/kitti-val.json", 0.2, 0, recipe={"width": 64, "seed": 0}, data=other)

@@ -52,10 +52,17 @@ def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
 
 
 def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
-    """One row per experiment and data: label, data, seeds, and the ``metrics`` (names or patterns) in per cent."""
+    """One row per experiment and data: label, data, seeds, and the ``metrics`` (names or patterns) in per cent.
+
+    Of several cards of one run about the same, what ``probe`` wrote and a later ``evaluate``, the last one counts.
+    """
+    latest: dict[tuple[Path, str], Path] = {}
+    for path in sorted(cards, key=lambda path: cards[path].created):
+        latest[_run_folder(path), experiment(cards[path])] = path
     groups: dict[str, list[Path]] = {}
-    for path, card in cards.items():
-        groups.setdefault(experiment(card), []).append(path)
+    for path in cards:
+        if latest[_run_folder(path), experiment(cards[path])] == path:
+            groups.setdefault(experiment(cards[path]), []).append(path)
     merged = [(_label(paths, list(cards)), merge_cards([cards[path] for path in paths])) for paths in groups.values()]
     names = _chosen([card for _, card in merged], metrics)
     data = {card.data.spec + card.data.split for _, card in merged}
@@ -68,6 +75,13 @@ def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
         }
         for label, card in merged
     ]
+
+
+def _run_folder(path: Path) -> Path:
+    """The run that a card is of; committed cards, in folders of many, stand for themselves."""
+    if path.parent.name == "evaluations":
+        return path.parent.parent
+    return path.parent if path.name == "card.json" else path
 
 
 def shown(metric: Metric | None) -> str:

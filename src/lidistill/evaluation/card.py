@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -174,8 +175,15 @@ def merge_cards(cards: Sequence[Card], name: str | None = None) -> Card:
 
 
 def experiment(card: Card) -> str:
-    """A text that is the same for cards that ``merge_cards`` takes together."""
-    record = {"verb": card.verb, "data": card.data.model_dump(), "recipe": _comparable(card.recipe)}
+    """A text that is the same for cards that belong together: all that ``merge_cards`` wants to be the same.
+
+    And the run that the backbone came from, up to the seed in its path (``runs/wide/seed-0``): a backbone distilled
+    otherwise, or none, is another experiment, although nothing else in the recipe tells them apart.
+    """
+    parent = card.recipe.get("parent")
+    if isinstance(parent, str) and len(card.seeds) == 1:
+        parent = re.sub(rf"(?<!\d){card.seeds[0]}(?!\d)", "*", parent)
+    record = {"verb": card.verb, "data": card.data.model_dump(), "recipe": _comparable(card.recipe), "parent": parent}
     return json.dumps(record, sort_keys=True)
 
 
