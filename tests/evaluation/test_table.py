@@ -44,6 +44,11 @@ def test_latex():
     assert lines[-1] == r"\end{tabular}"
 
 
+def test_latex_signs_that_are_others_in_its_default_font():
+    lines = latex_table([{"run": "[a] x<y>z|w"}]).splitlines()
+    assert lines[4] == r"{[}a] x\textless{}y\textgreater{}z\textbar{}w \\"
+
+
 def test_spread_is_a_number_and_line_breaks_vanish():
     lines = text_table([{"mIoU": "61.2 ± 0.3", "name": "a\nb"}, {"mIoU": "7.5", "name": "c"}]).splitlines()
     assert lines[2:] == ["61.2 ± 0.3  a b", "       7.5  c"]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 Row = Mapping[str, object]
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+# the first three come out as other signs in the default font encoding; after the end of a row [ begins a length
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "±": r"$\pm$"}
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -83,5 +85,5 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    escaped = "".join(LATEX.get(letter, letter) for letter in text)
-    return escaped.replace("±", r"$\pm$").replace("->", r"$\to$")
+    parts = ("".join(LATEX.get(letter, letter) for letter in part) for part in text.split("->"))
+    return r"$\to$".join(parts)
