@@ -472,7 +472,9 @@ def table(
 
 
 def reproduce(
-    name: Positional[Annotated[str | None, arg(metavar="TABLE", help="table3, table4 ...; none lists them.")]] = None,
+    name: Positional[
+        Annotated[str | None, arg(metavar="TABLE", help="table3, ..., or a .yaml file; none lists them.")]
+    ] = None,
     *,
     scale: Annotated[
         Literal["city", "paper"], arg(help="Small, on the synthetic city; or the real data sets and sizes.")
@@ -499,9 +501,10 @@ def reproduce(
     ] = (),
     format: Annotated[Literal["text", "markdown", "html", "latex"], arg(help="How it is written.")] = "text",
 ) -> str:
-    """Make a table of the ScaLR paper: run or resume what has no card yet, print it beside the published figures.
+    """Make a table of the ScaLR paper, or your own: run or resume what has no card yet, print it beside the published.
 
-    Tables share runs; a backbone is distilled once for all of them. Interrupted work goes on where it was.
+    Tables share runs; a backbone is distilled once for all of them. Interrupted work goes on where it was. A .yaml file
+    compares your own students, teachers and recipes in the same way (docs/explanation/tables.md).
 
     Try:
 

@@ -163,15 +163,16 @@ def test_missing_data_are_named(table: Table, tmp_path: Path) -> None:
 
 def test_cost_grows_with_the_work(table: Table, tmp_path: Path) -> None:
     place = Place(tmp_path, Path("/data"))
-    row, column = table.paper_scale.rows[0], table.paper_scale.columns[0]
-    probe = last_job(table.paper_scale, row, column, 0, place)
+    scale = table.at("paper")
+    row, column = scale.rows[0], scale.columns[0]
+    probe = last_job(scale, row, column, 0, place)
     assert probe.parent is not None
     distil = cost(probe.parent)
     # 25 passes of nuScenes, 1.36 T multiply-adds a scan forward: at least 25 x 28130 x 3 x 2.7e12 / 100e12 seconds
     assert 16 < distil.hours < 60
     assert distil.scans == 28_130
     assert cost(probe).hours < distil.hours
-    assert cost(last_job(table.paper_scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
+    assert cost(last_job(scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
 
 
 def test_errors_under_corruption_count_in_those_of_the_baseline() -> None:
@@ -186,8 +187,53 @@ def test_errors_under_corruption_count_in_those_of_the_baseline() -> None:
     assert {value for row, value in shown.items() if row not in ("none", "all four")} == {""}
 
 
-@pytest.mark.parametrize("name", table_names())
-@pytest.mark.parametrize("scale", ["city", "paper"])
+def test_a_table_of_ones_own(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "norms.yaml"
+    file.write_text(f"""
+title: Norms
+data: {{rig: {data}/rig}}
+rows:
+  - {{name: batch, student: waffleiron-1-8}}
+  - {{name: layer, student: waffleiron-1-8, steps: []}}
+columns:
+  - {{name: scratch, data: rig, metric: accuracy, steps: [{{verb: finetune, recipe: city-supervised, epochs: 1}}]}}
+""")
+    small = [word for option in SMALL[1:] for word in ("--set", option)]
+    assert main(["reproduce", str(file), "--work", str(tmp_path / "work"), *small]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert "Norms" in shown
+    rows = {line.split()[0]: float(line.split()[1]) for line in shown if line.startswith(("batch ", "layer "))}
+    assert rows["batch"] == rows["layer"]  # the same run
+    assert len(list((tmp_path / "work").glob("finetune-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no such file; built-in tables: students, table1"),
+        ("[1, 2]", "holds no table"),
+        ("a: [", "no readable YAML"),
+        ("title: x\ndata: {}\nrows: []\n", "columns: Field required"),
+    ],
+)
+def test_a_file_that_is_no_table_is_a_sentence(
+    text: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if text is not None:
+        (tmp_path / "t.yaml").write_text(text)
+    assert main(["reproduce", str(tmp_path / "t.yaml"), "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_no_table_of_the_paper_has_one_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "students", "--scale", "paper", "--dry-run"]) == 2
+    assert "no --scale paper; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, scale) for name in table_names() for scale in ("city", "paper") if (name, scale) != ("students", "paper")],
+)
 def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", name, "--scale", scale, "--dry-run"]) == 0
     shown = capsys.readouterr().out

@@ -1,10 +1,11 @@
-"""What a table of the paper consists of: a strict YAML file per table, at two scales."""
+"""What a table consists of: a strict YAML file; those of the paper at two scales, one's own at one."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -142,19 +143,27 @@ class Paper(_Part):
 
 
 class Table(_Part):
-    """A table of the paper."""
+    """A table of the paper, or a comparison of one's own: ``data``, ``rows`` and ``columns`` at the top of the file."""
 
     title: str
-    paper: Paper
+    paper: Paper = Paper(says="", columns=(), rows={})
     """The published figures."""
     city: Scale
-    """On this machine."""
-    paper_scale: Scale
+    """On this machine; of one's own tables all there is."""
+    paper_scale: Scale | None = None
     """With the real data sets and sizes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "rows" not in values:
+            return values
+        of_scale = {key: value for key, value in values.items() if key in Scale.model_fields}
+        return {key: value for key, value in values.items() if key not in of_scale} | {"city": of_scale}
 
     @model_validator(mode="after")
     def _named(self) -> Table:
-        for scale in (self.city, self.paper_scale):
+        for scale in (self.city, *([self.paper_scale] if self.paper_scale else [])):
             for row in scale.rows:
                 if row.paper is not None and row.paper not in self.paper.rows:
                     raise ValueError(f"row {row.name!r}: the paper has no row {row.paper!r}")
@@ -165,7 +174,11 @@ class Table(_Part):
 
     def at(self, scale: str) -> Scale:
         """The table at ``scale`` (city or paper)."""
-        return self.city if scale == "city" else self.paper_scale
+        if scale == "city":
+            return self.city
+        if self.paper_scale is None:
+            raise InputError(f"{self.title!r} is no table of the paper, so it has no --scale {scale}; leave it out")
+        return self.paper_scale
 
 
 def table_names() -> list[str]:
@@ -174,10 +187,20 @@ def table_names() -> list[str]:
 
 
 def load_table(name: str) -> Table:
-    """Read a table by name; raises ``InputError`` in one sentence."""
-    if name not in table_names():
-        raise InputError(f"there is no {name!r}{nearest(name, table_names())}; tables: {', '.join(table_names())}")
-    return parse_table(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")), name)
+    """Read a built-in table by name or any ``.yaml`` file by path; raises ``InputError`` in one sentence."""
+    if not name.endswith((".yaml", ".yml")):
+        if name not in table_names():
+            raise InputError(f"there is no {name!r}{nearest(name, table_names())}; tables: {', '.join(table_names())}")
+        return parse_table(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")), name)
+    if not Path(name).is_file():
+        raise InputError(f"{name}: there is no such file; built-in tables: {', '.join(table_names())}")
+    try:
+        values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{name}: no readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{name}: holds no table; it needs title, data, rows and columns")
+    return parse_table(values, name)
 
 
 def parse_table(values: Mapping[str, Any], name: str) -> Table:
