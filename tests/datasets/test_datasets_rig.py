@@ -233,6 +233,21 @@ def test_distortion_is_passed_on(tmp_path, tiny_rig):
     assert (distortion.model, distortion.coefficients) == ("fisheye", (0.1, 0, 0, 0.5))
 
 
+def test_lenses_have_their_ros_names_too(tmp_path, tiny_rig):
+    lens = {"model": "plumb_bob", "coefficients": [0.1, 0, 0, 0, 0]}
+    rig = change(tiny_rig(tmp_path), lambda content: content["cameras"]["front"].update(distortion=lens))
+    assert open_source(str(rig))[0].views[0].distortion.model == "radtan"
+
+
+def test_a_matrix_in_one_row_is_one_sentence(tmp_path, tiny_rig):
+    flat = [100.0, 0, 50, 0, 100, 50, 0, 0, 1]
+    rig = change(tiny_rig(tmp_path), lambda content: content["cameras"]["front"].update(intrinsics=flat))
+    with pytest.raises(InputError) as caught:
+        open_source(str(rig))
+    assert "expected rows, [[...], [...], ...], found 9 values in one list" in str(caught.value)
+    assert str(caught.value).count("intrinsics") == 1
+
+
 def test_relative_paths_and_a_dot(tmp_path, tiny_rig, monkeypatch):
     monkeypatch.chdir(tiny_rig(tmp_path / "my_rig"))
     assert open_source(".").name == "my_rig"

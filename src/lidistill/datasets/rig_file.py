@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lidistill.errors import InputError, nearest
 from lidistill.sensing import sensors
@@ -16,6 +16,21 @@ from lidistill.sensing.frame import Forward
 
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _rows(value: Any) -> Any:
+    """Nine or sixteen numbers in one list are one mistake, not nine."""
+    if isinstance(value, list) and value and not any(isinstance(row, list) for row in value):
+        raise ValueError(f"expected rows, [[...], [...], ...], found {len(value)} values in one list")
+    return value
+
+
+def _our_lens(value: Any) -> Any:
+    """The names of ROS for the same lenses."""
+    return {"plumb_bob": "radtan", "rational_polynomial": "radtan", "equidistant": "fisheye"}.get(str(value), value)
+
+
+Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
 
 
 class _Strict(BaseModel):
@@ -40,9 +55,9 @@ class Lidar(_Strict):
 
 
 class LensDistortion(_Strict):
-    """``radtan`` with 4, 5 or 8 coefficients, or ``fisheye`` with 4."""
+    """``radtan`` with 4, 5 or 8 coefficients, or ``fisheye`` with 4; names of ROS are understood."""
 
-    model: Literal["radtan", "fisheye"]
+    model: Annotated[Literal["radtan", "fisheye"], BeforeValidator(_our_lens)]
     coefficients: list[float]
 
 
@@ -51,8 +66,8 @@ class Camera(_Strict):
 
     height: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(gt=0)]
-    intrinsics: list[list[float]]
-    from_lidar: list[list[float]]
+    intrinsics: Rows
+    from_lidar: Rows
     distortion: LensDistortion | None = None
 
 
@@ -165,7 +180,7 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         return f"unknown key {place!r}{nearest(str(fault['loc'][-1]), _siblings(fault['loc']))}"
     if fault["type"] == "missing":
         return f"key {place!r} is missing"
-    message = fault["msg"]
+    message = fault["msg"].removeprefix("Value error, ")
     return f"{place} = {fault['input']!r:.60}: {message[0].lower()}{message[1:]}"
 
 
