@@ -6,17 +6,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from lidistill.apps.reproduce.cost import cost
-from lidistill.apps.reproduce.execute import prepare, run_here, submit
+from lidistill.apps.reproduce.cost import cost, recipe_of
+from lidistill.apps.reproduce.execute import cluster_parameters, prepare, run_here, submit
 from lidistill.apps.reproduce.plan import Job, Place, jobs, last_job
 from lidistill.apps.reproduce.show import Cells, table_rows
 from lidistill.apps.reproduce.table_file import City, Scale, Table, load_table, table_names
 from lidistill.apps.table import RENDER
-from lidistill.errors import RunError
+from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, merge_cards, read_card, write_card
 from lidistill.evaluation.table import text_table
+from lidistill.teachers.catalog import CATALOG
+from lidistill.training.recipe import DistilRecipe
 
 log = logging.getLogger("lidistill")
 
@@ -45,10 +45,12 @@ def reproduce(
     if dry_run:
         return dry(name, table, chosen, planned, place, scale)
     if any(not job.done() for job in planned):
+        missing = [name for name in teachers(planned) if _is_file(name) and not Path(name).expanduser().exists()]
+        if missing:
+            raise InputError(f"files of teachers are missing: {', '.join(missing)}; make or fetch them first")
         prepare(chosen, place)
     if cluster is not None:
-        parameters = yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in cluster_options)) or {}
-        numbers = submit(planned, Path(work) / "cluster", cluster, parameters)
+        numbers = submit(planned, Path(work) / "cluster", cluster, cluster_parameters(cluster_options))
         return f"{len(numbers)} runs submitted to {cluster}; the same command without --cluster shows what is there"
     failed = run_here(planned)
     found = finished(chosen, tuple(seeds) or chosen.seeds, place, tuple(set))
@@ -89,12 +91,34 @@ def committed(name: str, folder: Path) -> str:
     return RENDER["markdown"](table_rows(table, table.city, cells))
 
 
+def teachers(planned: Sequence[Job]) -> list[str]:
+    """Names of the teachers that the jobs which are not done learn from, each once."""
+    recipes = [recipe_of(job) for job in planned if job.verb == "pretrain" and not job.done()]
+    learning = [recipe for recipe in recipes if isinstance(recipe, DistilRecipe)]
+    return list(dict.fromkeys(teacher.name for recipe in learning for teacher in recipe.teachers))
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".pt2", ".pth", ".pth.tar"))
+
+
+def _whence(name: str) -> str:
+    """Where a teacher comes from, in words."""
+    if _is_file(name):
+        return "file, there" if Path(name).expanduser().exists() else "file, missing"
+    known = CATALOG.get(name)
+    if known is None:
+        return "comes with lidistill" if name == "city" else "a plug-in, or weights of the hub"
+    return f"weights {known.hub} of the hub" if known.hub else f"fetch {known.download}, give the path"
+
+
 def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Place, size: str) -> str:
     """What would be run: the data, every command, and at the paper's scale what it costs."""
     lines = [f"{name}: {table.title}", *([scale.says] if scale.says else []), "", "data"]
     for known, place_of in ((known, place.source(key, known)) for key, known in scale.data.items()):
         there = "simulated when it is not there" if isinstance(known, City) else "expected"
         lines.append(f"  {place_of} ({there})")
+    lines += ["", "teachers", *(f"  {one} ({_whence(one)})" for one in teachers(planned))]
     lines += ["", f"{len(planned)} runs, {sum(job.done() for job in planned)} of them there"]
     lines += [f"  {'done  ' if job.done() else ''}{job.command()}" for job in planned]
     waiting = [line for line in scale.rows if line.open]
@@ -109,11 +133,14 @@ def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Pl
                 {
                     "run": f"{job.folder.parent.name}/{job.folder.name}",
                     "GPU hours": f"{estimate.hours:.1f}",
-                    "GB": f"{estimate.memory:.0f}",
+                    "GPU memory GB": f"{estimate.memory:.0f}",
                     "scans": estimate.scans,
                 }
             )
         hours = sum(float(str(row["GPU hours"])) for row in rows)
         lines += ["", text_table(rows), f"{hours:.0f} GPU hours in all: arithmetic, not a measurement (100 TFLOP/s,"]
-        lines[-1] += " 1.5 TB/s sustained; see lidistill/apps/reproduce/cost.py), evaluation not counted"
+        lines[-1] += " 1.5 TB/s sustained; see lidistill/apps/reproduce/cost.py), evaluation not counted;"
+        lines[-1] += (
+            " memory of the whole batch, shared by the devices (devices, or student.checkpointing, need less each)"
+        )
     return "\n".join(lines)

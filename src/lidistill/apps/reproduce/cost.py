@@ -4,7 +4,8 @@ Multiply-adds of a WaffleIron per point: ``2 C^2 + 20 C`` a layer (both mixes), 
 neighbours (``reference-facts`` 1.8: 1.36 T for 20 000 points at C = 768, K = 16; the formula gives 1.38 T). Training
 costs three forward passes. A vision transformer: ``12 D^2`` a token and layer, ``2 T D`` for attention over T tokens.
 Time = arithmetic at ``RATE`` + memory traffic of the student at ``BANDWIDTH`` (narrow students are bound by it).
-Memory = what the backward pass keeps of every layer, the neighbours' tensor, weights with AdamW's state, the teacher.
+Memory = what the backward pass keeps of every layer (counted, see ``PER_POINT``), weights with AdamW's state, the
+teacher; for the whole batch, which several devices share.
 """
 
 from __future__ import annotations
@@ -16,23 +17,29 @@ from typing import Any
 
 from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
-from lidistill.training.recipe import DistilRecipe, load_recipe
+from lidistill.students.config import StudentConfig
+from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
 
 RATE = 100e12
 """Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
 BANDWIDTH = 1.5e12
 """Sustained bytes/s of its memory."""
-KEPT = 12
-"""Values of C channels that training keeps per point and layer; each is written and read about three times."""
+PER_POINT, PER_CELL, PER_GELU = 6.0, 1.6, 1.0
+"""Values of C channels (bf16) that training keeps in each layer, per point and per cell of the layer's plane; one more
+of each for a GELU, which unlike a ReLU is not computed in place. Counted with ``saved_tensors_hooks`` under autocast: a
+width of 96, 20 000 points, cells of 0.25, 0.5 and 2 m. Each is written and read about three times in training."""
+EMBEDDED = 6
+"""The same for the embedding, per point; the neighbours' values are made again when they are needed."""
 TRANSFORMERS = {"s": (12, 384), "b": (12, 768), "l": (24, 1024), "g": (40, 1536), "h": (32, 1280)}
 """Depth and width by size."""
 SCANS = {
     "nuscenes": 28_130,
+    "nuscenes?split=slidr": 24_109,
     "semantic-kitti": 19_130,
     "pandaset-64": 3_920,
     "pandaset-gt": 3_920,
 }
-"""Training scans of the data sets (ScaLR: 55 100 in all)."""
+"""Training scans of the data sets (ScaLR: 55 100 in all; SLidR: the 600 scenes of its mini-train)."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +53,24 @@ class Cost:
 
 def cost(job: Job) -> Cost:
     """What a training job costs; evaluation is not counted."""
-    given = dict(job.options)
-    # a student is named where its backbone was made
-    named = {"student": dict(job.chain()[0].options).get("student")} | given
-    said = {key: named.get(key) for key in ("teacher", "student", "epochs")}
-    recipe = load_recipe(_recipe_name(job, given), overrides(**said, seed=None, set=given.get("set", ())))
+    recipe = recipe_of(job)
     student = recipe.student
-    scans = sum(SCANS[source.partition(":")[0]] for source in job.sources)
-    share = 1.0 if isinstance(recipe, DistilRecipe) else float(given.get("fraction", recipe.fraction))
+    if isinstance(recipe, SegmentRecipe) and recipe.fov is not None:
+        student = student.model_copy(update={"fov": recipe.fov})
+    scans = sum(_scans(source) for source in job.sources)
+    share = 1.0 if isinstance(recipe, DistilRecipe) else float(dict(job.options).get("fraction", recipe.fraction))
     scans = max(round(scans * share), 1)
     width, depth, near = student.width, student.depth, student.neighbors
     forward = 2 * recipe.points * (depth * (2 * width**2 + 20 * width) + (near + 3) * width**2)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
-    layer = recipe.points * width * 2  # bytes in bf16
+    value = width * 2  # bytes in bf16
+    layer = value * _kept(student, recipe.points)
     passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
-    traffic = layer * (depth * KEPT + 3 * near) * passes
+    traffic = (depth * layer * 1.5 + value * recipe.points * 3 * near) * passes
     seconds = passes * forward / RATE + traffic / BANDWIDTH
-    layers = depth + KEPT if student.checkpointing else depth * KEPT
-    kept = layer * ((layers if trained == 3 else KEPT) + 3 * near) * recipe.batch_size
+    entering = value * recipe.points * 2  # what goes into a layer, in full precision
+    layers = layer if trained == 1 else depth * entering + layer if student.checkpointing else depth * layer
+    kept = (layers + value * recipe.points * EMBEDDED) * recipe.batch_size
     memory = kept + 16.0 * (2 * depth * width**2)
     if isinstance(recipe, DistilRecipe):
         for teacher in recipe.teachers:
@@ -71,6 +78,29 @@ def cost(job: Job) -> Cost:
             seconds += arithmetic / RATE
             memory += weights
     return Cost(scans * recipe.epochs * seconds / 3600, memory / 1e9, scans)
+
+
+def recipe_of(job: Job) -> DistilRecipe | SegmentRecipe:
+    """The recipe that a training job follows, its student included."""
+    given = dict(job.options)
+    # a student is named where its backbone was made
+    named = {"student": dict(job.chain()[0].options).get("student")} | given
+    said = {key: named.get(key) for key in ("teacher", "student", "epochs")}
+    return load_recipe(_recipe_name(job, given), overrides(**said, seed=None, set=given.get("set", ())))
+
+
+def _scans(source: str) -> int:
+    name, _, place = source.partition(":")
+    split = place.partition("?")[2]
+    return SCANS[f"{name}?{split}" if f"{name}?{split}" in SCANS else name]
+
+
+def _kept(student: StudentConfig, points: int) -> float:
+    """Values of C channels that the backward pass keeps of a layer for one cloud: the mean of the three planes."""
+    sizes = [(high - low) / student.cell for low, high in student.fov]
+    cells = (sizes[0] * sizes[1] + sizes[0] * sizes[2] + sizes[1] * sizes[2]) / 3
+    gelu = PER_GELU if student.activation == "gelu" else 0.0
+    return (PER_POINT + gelu) * points + (PER_CELL + gelu) * cells
 
 
 def _recipe_name(job: Job, given: Mapping[str, Any]) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import lidistill
 from lidistill.apps.reproduce.plan import Job, Place
 from lidistill.apps.reproduce.table_file import City, Scale
 from lidistill.errors import InputError, LidistillError
+from lidistill.training.loop import Interrupted
 
 log = logging.getLogger("lidistill")
 
@@ -46,7 +50,10 @@ def run(job: Job) -> None:
 
 
 def run_here(jobs: Sequence[Job]) -> list[str]:
-    """Do what is not done, parents first. Returns what failed; jobs that need a failed one are left out."""
+    """Do what is not done, parents first. Returns what failed; jobs that need a failed one are left out.
+
+    Who stops a run (Ctrl-C, SIGTERM) stops all: raises ``Interrupted``; the same call goes on from there.
+    """
     todo = [job for job in jobs if not job.done()]
     log.info("%d of %d runs are there", len(jobs) - len(todo), len(jobs))
     failed: dict[Path, str] = {}
@@ -57,6 +64,8 @@ def run_here(jobs: Sequence[Job]) -> list[str]:
         log.info("[%d/%d] %s", number, len(todo), job.folder)
         try:
             run(job)
+        except Interrupted:
+            raise
         except LidistillError as error:
             log.error("failed: %s", error)
             failed[job.folder] = f"{job.folder}: {error}"
@@ -77,14 +86,34 @@ def submit(jobs: Sequence[Job], folder: Path, cluster: str, parameters: dict[str
     numbers: list[str] = []
     before: list[Any] = []
     for generation in sorted({len(job.chain()) for job in todo}):
-        executor = AutoExecutor(folder=folder, cluster=cluster)
-        executor.update_parameters(**parameters)
+        try:
+            executor = AutoExecutor(folder=folder, cluster=cluster)
+            executor.update_parameters(**parameters)
+        except (RuntimeError, NameError, AssertionError, TypeError) as error:
+            raise InputError(f"--cluster {cluster}: {str(error).splitlines()[0]}") from None
+        # one that failed spares those that do not need it; those that do find no backbone and say so
         if before and cluster == "slurm":
-            waits = "afterok:" + ":".join(str(job.job_id) for job in before)
-            executor.update_parameters(slurm_additional_parameters={"dependency": waits})
-        elif before:
+            waits = "afterany:" + ":".join(str(job.job_id) for job in before)
+            executor.update_parameters(slurm_dependency=waits)
+        else:
             for job in before:
-                job.result()
+                job.wait()
         before = executor.map_array(run, [job for job in todo if len(job.chain()) == generation])
         numbers += [str(job.job_id) for job in before]
     return numbers
+
+
+def cluster_parameters(options: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` of ``--cluster-option``, values in YAML; raises ``InputError`` for anything else."""
+    parameters = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals or not key:
+            raise InputError(f"--cluster-option {option!r}: expected KEY=VALUE, for example slurm_partition=gpu")
+        # 12:00:00 is a time; YAML 1.1 would read a number to the base of 60
+        sexagesimal = re.fullmatch(r"[\d:-]+:\d+", text)
+        try:
+            parameters[key.strip()] = text if sexagesimal else yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--cluster-option {option!r}: {text!r} is not a YAML value") from None
+    return parameters

@@ -1,0 +1,103 @@
+"""Running the jobs of a table: who stops one stops all, options of a cluster, what must be there beforehand."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from lidistill.apps.reproduce import reproduce
+from lidistill.apps.reproduce.cost import cost
+from lidistill.apps.reproduce.execute import cluster_parameters, run_here, submit
+from lidistill.apps.reproduce.plan import Job, Place, jobs
+from lidistill.apps.reproduce.table_file import load_table
+from lidistill.errors import InputError, RunError
+from lidistill.students.config import HeadConfig, StudentConfig
+from lidistill.training.loop import Interrupted
+from lidistill.training.run import ModelConfig, Run, RunConfig
+
+
+def test_who_stops_a_run_stops_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelConfig(student=StudentConfig(depth=1, width=8, norm="batch"), head=HeadConfig(kind="probe", outputs=2))
+    stopped = Run(tmp_path, RunConfig(verb="probe", model=model))
+    asked: list[Path] = []
+
+    def stops(job: Job) -> None:
+        asked.append(job.folder)
+        raise Interrupted(stopped, 7, signal.SIGINT) if len(asked) == 2 else RunError("diverged")
+
+    monkeypatch.setattr("lidistill.apps.reproduce.execute.run", stops)
+    jobs = [Job("probe", ("rig",), (), seed, tmp_path / str(seed)) for seed in range(4)]
+    with pytest.raises(Interrupted) as raised:
+        run_here(jobs)
+    assert asked == [job.folder for job in jobs[:2]]
+    assert raised.value.exit_code == 130
+
+
+def test_options_of_a_cluster() -> None:
+    said = ("slurm_partition=gpu", "timeout_min=90", "slurm_time=12:00:00", "slurm_setup=[module load a=b]")
+    expected = {
+        "slurm_partition": "gpu",
+        "timeout_min": 90,
+        "slurm_time": "12:00:00",
+        "slurm_setup": ["module load a=b"],
+    }
+    assert cluster_parameters(said) == expected
+
+
+@pytest.mark.parametrize("option", ["slurm_partition", "=gpu", "slurm_partition=[gpu"])
+def test_a_wrong_option_is_a_sentence(option: str) -> None:
+    with pytest.raises(InputError, match="--cluster-option"):
+        cluster_parameters([option])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"), [({"timeout": 3}, "need to be prefixed"), ({"timeout_min": "long"}, "expected type")]
+)
+def test_what_submitit_does_not_know_is_a_sentence(parameters: dict[str, object], said: str, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    job = Job("probe", ("rig",), (), 0, tmp_path / "run")
+    with pytest.raises(InputError, match=f"--cluster local: .*{said}"):
+        submit([job], tmp_path / "cluster", "local", parameters)
+
+
+def test_a_failed_backbone_on_a_cluster_spares_what_needs_it_not(tmp_path: Path) -> None:
+    """The second generation is sent although a job of the first one failed."""
+    pytest.importorskip("submitit")
+    first = Job("pretrain", (str(tmp_path / "nothing"),), (), 0, tmp_path / "first")
+    second = Job("probe", (str(tmp_path / "nothing"),), (), 0, tmp_path / "second", first)
+    assert len(submit([first, second], tmp_path / "cluster", "local", {"timeout_min": 1})) == 2
+
+
+def planned(name: str, scale: str, tmp_path: Path) -> list[Job]:
+    table = load_table(name).at(scale)
+    return jobs(table, (0,), Place(tmp_path, Path("/data")))
+
+
+def test_scans_of_the_divisions_of_nuscenes(tmp_path: Path) -> None:
+    """SLidR's mini-train has 600 of the 700 training scenes."""
+    assert {cost(job).scans for job in planned("table1", "paper", tmp_path)} == {24_109}
+    assert cost(planned("table3", "paper", tmp_path)[0]).scans == 28_130
+
+
+def test_memory_is_what_the_backward_pass_keeps(tmp_path: Path) -> None:
+    """48 layers, 20 000 points, 768 channels in bf16: 8.3 values per point and layer at 0.5 m were counted."""
+    finetune = {job.sources: cost(job) for job in planned("table5", "paper", tmp_path) if job.verb == "finetune"}
+    kept = 8 * 48 * 8.3 * 20_000 * 768 * 2 / 1e9
+    assert kept < finetune["nuscenes:/data/nuscenes",].memory < 1.1 * kept
+    # the planes of a field of view of 256 m have four times the cells
+    assert finetune["pandaset-64:/data/pandaset",].memory > 1.5 * kept
+
+
+def test_teachers_are_needed_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that must be made first is named by --dry-run, and before anything is run."""
+    monkeypatch.chdir(tmp_path)
+    said = reproduce("table8", dry_run=True, seeds=(0,)).splitlines()
+    assert "  runs/teachers/city-things.pt2 (file, missing)" in said
+    with pytest.raises(InputError, match=r"teachers are missing: runs/teachers/city-things.pt2, .*city-stuff.pt2"):
+        reproduce("table8", seeds=(0,))
+    assert not (tmp_path / "runs").exists()
+    said = reproduce("table8", scale="paper", dry_run=True).splitlines()
+    assert "  dinov2-vitl14 (weights facebook/dinov2-large of the hub)" in said
+    assert sum(line.startswith("  maskclip-vitb16 (") for line in said) == 1
