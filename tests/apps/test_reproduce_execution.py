@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from lidistill.apps.reproduce import reproduce
-from lidistill.apps.reproduce.cost import cost
+from lidistill.apps.reproduce.cost import cost, recipe_of
 from lidistill.apps.reproduce.execute import cluster_parameters, run_here, submit
 from lidistill.apps.reproduce.plan import Job, Place, jobs
 from lidistill.apps.reproduce.table_file import load_table
 from lidistill.errors import InputError, RunError
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.training.loop import Interrupted
+from lidistill.training.recipe import SegmentRecipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 
@@ -101,3 +102,19 @@ def test_teachers_are_needed_beforehand(tmp_path: Path, monkeypatch: pytest.Monk
     said = reproduce("table8", scale="paper", dry_run=True).splitlines()
     assert "  dinov2-vitl14 (weights facebook/dinov2-large of the hub)" in said
     assert sum(line.startswith("  maskclip-vitb16 (") for line in said) == 1
+
+
+def test_data_sets_are_compared_after_equally_many_iterations(tmp_path: Path) -> None:
+    """ScaLR's ablation of data sets: batch 16, as many iterations on each; probes with the recipes of the data sets."""
+    made = planned("table4", "paper", tmp_path)
+    iterations = {}
+    for job in made:
+        recipe = recipe_of(job)
+        if job.verb == "pretrain":
+            assert recipe.batch_size == 16
+            iterations[job.sources] = cost(job).scans * recipe.epochs / 16
+        elif "pandaset" in job.sources[0]:
+            assert isinstance(recipe, SegmentRecipe)
+            assert (recipe.epochs, recipe.fov) == (50, ((-128, 128), (-128, 128), (-8, 8)))
+    assert len(iterations) == 6
+    assert max(iterations.values()) < 1.01 * min(iterations.values())
