@@ -342,6 +342,10 @@ def evaluate(
         str | None,
         arg(metavar="CARD", help="Whose errors mCE counts in: such a card of another run, or nuscenes-c (published)."),
     ] = None,
+    released: Annotated[
+        str | None,
+        arg(metavar="SOURCE", help="Corrupted scans of Robo3D's release (nuscenes-c:/path) instead of made ones."),
+    ] = None,
     devices: Annotated[int, arg(metavar="N", help="Processes that share the scans, one per GPU.")] = 1,
 ) -> Path:
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
@@ -356,6 +360,7 @@ def evaluate(
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti --tta 8
         $ lidistill evaluate runs/nuscenes --data semantic-kitti:/data/kitti --map kitti-10
         $ lidistill evaluate runs/a-probe --data my_rig/ --corruptions all --baseline other-card.json
+        $ lidistill evaluate runs/n --data nuscenes:/n --corruptions all --released "nuscenes-c:/c?tables=/n"
     """
     from lidistill.apps.evaluate import evaluate as act
 
@@ -369,6 +374,7 @@ def evaluate(
         outside=outside,
         corruptions=corruptions,
         baseline=baseline,
+        released=released,
         devices=devices,
     )
 

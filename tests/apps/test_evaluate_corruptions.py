@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lidistill.apps import exam as exams
-from lidistill.apps.robustness import SEED, chosen_corruptions, reference
+from lidistill.apps.robustness import SEED, chosen_corruptions, doubts, reference
 from lidistill.cli import main
 from lidistill.evaluation.card import Card, Metric, read_card, write_card
 from lidistill.evaluation.inference import evaluate
@@ -158,12 +158,27 @@ def test_errors_against_a_card_and_a_published_baseline(place: Path, capsys: pyt
     assert figure(found, "mce") == pytest.approx((1 - figure(found, "miou/crosstalk")) / (1 - 0.2658))
 
 
-def test_a_baseline_of_other_scans_is_named(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    own = card(place)
+def test_a_baseline_that_is_no_measure_is_named(place: Path) -> None:
+    ours = card(place)
     path = place / "other.json"
-    write_card(own.model_copy(update={"data": own.data.model_copy(update={"checksum": "0"})}), path)
-    assert reference(str(path), TWO, ["rig/000002", "rig/000003"]).scores["crosstalk"] > 0
-    assert "was evaluated on other scans" in caplog.text
+    assert ours.software["corruptions"]
+    evaluation = {"corruptions": list(TWO), "seed": SEED + 1, "tta": 8}
+    other = {
+        "data": ours.data.model_copy(update={"checksum": "0"}),
+        "recipe": {**ours.recipe, "evaluation": evaluation, "model": {"classes": ["car", "bus"]}},
+        "software": {"corruptions": "another"},
+    }
+    write_card(ours.model_copy(update=other), path)
+    said = "; ".join(doubts(str(path), ours))
+    for why in ("other scans", "other classes", "another seed", "other poses", "other code of the corruptions"):
+        assert why in said
+    write_card(ours, path)
+    assert doubts(str(path), ours) == []
+
+
+def test_a_published_baseline_does_not_hold_for_our_corruptions(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert evaluated(place, "--corruptions", "crosstalk", "--baseline", "nuscenes-c") == 0
+    assert "baseline nuscenes-c: is published for the released scans, not for those that are corrupted" in caplog.text
 
 
 def test_names() -> None:
@@ -179,6 +194,9 @@ def test_names() -> None:
         (["--corruptions", "fog", "--baseline", "nuscenes"], "did you mean 'nuscenes-c'"),
         (["--corruptions", "fog", "--baseline", "{run}/card.json"], "has no mIoU under 'fog'; evaluate that run with"),
         (["--baseline", "nuscenes-c"], "add --corruptions all"),
+        (["--released", "nuscenes-c:/data"], "add --corruptions all"),
+        (["--outside", "miss"], "only a --map has an outside"),
+        (["--devices", "0"], "expected at least 1"),
         (["--corruptions", "fog", "--map", "kitti-10"], "cannot be joined with --corruptions"),
     ],
 )

@@ -37,12 +37,19 @@ def evaluate(
     outside: Outside = "forbid",
     corruptions: str | None = None,
     baseline: str | Path | None = None,
+    released: str | None = None,
     devices: int = 1,
 ) -> Path:
     """See ``lidistill.verbs.evaluate``. Returns the path of the result card."""
     seen, names = poses(tta), () if corruptions is None else chosen_corruptions(corruptions)
     if corruptions is None and baseline is not None:
         raise InputError(f"--baseline {baseline}: corruption errors need corruptions; add --corruptions all")
+    if corruptions is None and released is not None:
+        raise InputError(f"--released {released}: which of its corruptions? add --corruptions all")
+    if map is None and outside == "miss":
+        raise InputError("--outside miss: only a --map has an outside; name one, or leave it out")
+    if devices < 1:
+        raise InputError(f"--devices {devices}: expected at least 1")
     if corruptions is not None and map is not None:
         # corruptions look at the classes (wet ground, incomplete echo), which a map merges
         raise InputError(f"--map {map}: cannot be joined with --corruptions; evaluate one after the other")
@@ -58,8 +65,8 @@ def evaluate(
     exam = Exam(opened, network, source, split, seen, common, options)
     folder = Path(out) if out else opened.path / "evaluations"
     if names:
-        return robustness(exam, folder, names, None if baseline is None else str(baseline))
-    return record(exam, folder / f"{exam.name}.json")
+        return robustness(exam, folder, names, None if baseline is None else str(baseline), released)
+    return record(exam, exam.place(folder / f"{exam.name}.json"))
 
 
 def need_labels(source: Source) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +12,9 @@ from typing import Any
 
 from torch import distributed
 
-from lidistill.datasets.source import Source
+from lidistill.datasets.source import Source, parse_spec
 from lidistill.errors import InputError, RunError
-from lidistill.evaluation.card import Card, make_card
+from lidistill.evaluation.card import Card, make_card, read_card
 from lidistill.evaluation.class_map import ClassMap
 from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.inference import AS_RECORDED, Evaluation, as_learned
@@ -42,10 +44,20 @@ class Exam:
 
     @property
     def name(self) -> str:
-        """Of the card's file: data, split and what is not as usual."""
-        parts = [self.source.name, self.split]
+        """Of the card's file: data and their options (``nuscenes-c-fog-heavy``), split and what is not as usual."""
+        options = parse_spec(self.source.spec, "rig")[2].values()
+        parts = [self.source.name, *(option for option in options if re.fullmatch(r"[\w.]+", option)), self.split]
         parts += [f"{Path(self.common.name).stem}-{self.common.outside}"] if self.common else []
         return "-".join([*parts, f"tta{len(self.poses)}"] if len(self.poses) > 1 else parts)
+
+    def place(self, path: Path) -> Path:
+        """Where the card may lie: ``path``, or beside it when a card of other data, of the same name, is there."""
+        try:
+            other = path.is_file() and read_card(path).data.spec != self.source.spec
+        except InputError:
+            return path
+        mark = hashlib.sha256(self.source.spec.encode()).hexdigest()[:6]
+        return path.with_name(f"{path.stem}-{mark}{path.suffix}") if other else path
 
     def take(self, source: Source, title: str = "evaluate") -> Evaluation:
         """Confusion over ``source``, the split or a changed form of it. Raises ``RunError`` if no frame was usable,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.pace import pace
+from lidistill.datasets.source import Source
 from lidistill.errors import InputError, nearest
-from lidistill.evaluation.card import read_card, tokens_checksum, write_card
+from lidistill.evaluation.card import Card, read_card, write_card
 from lidistill.evaluation.inference import Evaluation
 from lidistill.evaluation.parts import Parts
 from lidistill.evaluation.robustness import (
@@ -23,6 +24,7 @@ from lidistill.evaluation.robustness import (
     resilience_rates,
 )
 from lidistill.evaluation.table import Row, text_table
+from lidistill.training.data import open_split
 from lidistill.transforms import corruptions
 from lidistill.transforms.corruptions import NAMES, SEVERITIES, Corrupted
 
@@ -30,6 +32,8 @@ log = logging.getLogger("lidistill")
 
 SEED = 1205
 """Of all corruptions, whatever the run: every network meets the same fog."""
+CODE = "corruptions"
+"""Under ``software`` in a card: a checksum of the code that made the corrupted scans."""
 LEVELS = ("light", "moderate", "heavy")
 
 
@@ -50,19 +54,16 @@ def chosen_corruptions(said: str) -> tuple[str, ...]:
     return tuple(name for name in NAMES if name in names)
 
 
-def reference(said: str, names: Sequence[str], tokens: Sequence[str] | None = None) -> Reference:
+def reference(said: str, names: Sequence[str]) -> Reference:
     """A published baseline by name, or the card of another run.
 
-    Raises ``InputError`` when ``said`` is neither, or a card without one of the corruptions ``names``; warns when
-    ``tokens`` are given and the card is of other scans.
+    Raises ``InputError`` when ``said`` is neither, or a card without one of the corruptions ``names``.
     """
     if said in BASELINES:
         return Reference(BASELINES[said].title, BASELINES[said].scores)
     if not Path(said).is_file():
         raise InputError(f"--baseline {said}: is neither a card nor a published baseline{nearest(said, BASELINES)}")
     card = read_card(said)
-    if tokens is not None and card.data.checksum != tokens_checksum(tokens):
-        log.warning("baseline %s: was evaluated on other scans (%s)", said, card.data.spec)
     scores = {}
     for name in names:
         metric = card.metrics.get(f"miou/{name}")
@@ -74,47 +75,98 @@ def reference(said: str, names: Sequence[str], tokens: Sequence[str] | None = No
     return Reference(card.name, scores)
 
 
-def robustness(exam: Exam, folder: Path, names: Sequence[str], baseline: str | None) -> Path:
+def doubts(said: str, ours: Card) -> list[str]:
+    """Why the errors of baseline ``said`` are no measure for those of the card ``ours``; empty when they are."""
+    evaluated = ours.recipe["evaluation"]
+    if said in BASELINES:
+        if "released" not in evaluated:
+            return [
+                "is published for the released scans, not for those that are corrupted here: this mCE compares with no "
+                "published one; take a card, or name the released folder with --released"
+            ]
+        name = str(evaluated["released"]).partition(":")[0]
+        return [] if name == said else [f"is published for {said}, not for {name}"]
+    theirs = read_card(said)
+    there = theirs.recipe.get("evaluation", {})
+    found = []
+    if theirs.data.checksum != ours.data.checksum:
+        found.append(f"was evaluated on other scans ({theirs.data.spec})")
+    if theirs.recipe.get("model", {}).get("classes") != ours.recipe["model"]["classes"]:
+        found.append("has other classes")
+    for key, what in (("released", "other corrupted scans"), ("seed", "another seed"), ("tta", "other poses")):
+        if there.get(key) != evaluated.get(key):
+            found.append(f"was evaluated with {what} ({key}: {there.get(key)}, here {evaluated.get(key)})")
+    codes = [card.software.get(CODE) for card in (theirs, ours)]
+    if None not in codes and codes[0] != codes[1]:
+        found.append("was evaluated with other code of the corruptions")
+    return found
+
+
+def corrupted_scans(exam: Exam, released: str | None, names: Sequence[str]) -> dict[tuple[str, int], Source]:
+    """The scans of every corruption and severity: made here, or the parts of the ``released`` folder.
+
+    Raises ``InputError`` when a part is not there or has other classes than the clean scans.
+    """
+    wanted = [(name, severity) for name in names for severity in SEVERITIES]
+    if released is None:
+        return {(name, severity): Corrupted(exam.source, name, severity, SEED) for name, severity in wanted}
+    found: dict[tuple[str, int], Source] = {}
+    for name, severity in wanted:
+        options = f"corruption={name.replace('-', '_')}&severity={LEVELS[severity - 1]}"
+        spec = f"{released}{'&' if '?' in released else '?'}{options}"
+        part = open_split(spec, "val", exam.run.config.model.sensors)
+        if part.taxonomy is None or part.taxonomy.classes != exam.classes:
+            raise InputError(f"--released {released}: has other classes than the run; evaluate a run of its classes")
+        if len(part) != len(exam.source):
+            log.warning("%s: has %d scans, %s has %d", spec, len(part), exam.source.spec, len(exam.source))
+        found[name, severity] = part
+    return found
+
+
+def robustness(
+    exam: Exam, folder: Path, names: Sequence[str], baseline: str | None, released: str | None = None
+) -> Path:
     """Evaluate clean and corrupted, print the tables and write the card into ``folder``; returns its path.
 
     Every finished corruption and severity is kept there: an interrupted evaluation goes on, more corruptions add to it.
     """
-    if baseline is not None:  # a wrong one shall not wait for the last scan
-        reference(baseline, names)
-    parts = Parts(folder / f"{exam.name}-corruptions.parts", _key(exam))
-    count = 1 + len(names) * len(SEVERITIES)
+    against = None if baseline is None else reference(baseline, names)  # a wrong one shall not wait for the last scan
+    scans = corrupted_scans(exam, released, names)
+    title = f"{exam.name}-corruptions" if released is None else f"{exam.name}-released"
+    parts = Parts(folder / f"{title}.parts", _key(exam, released))
+    count = 1 + len(scans)
 
-    def made(source: Corrupted, number: int) -> Callable[[], Evaluation]:
-        title = f"{source.corruption} {LEVELS[source.severity - 1]} [{number}/{count}]"
-        return lambda: exam.take(source, title)
+    def made(source: Source, said: str) -> Callable[[], Evaluation]:
+        return lambda: exam.take(source, said)
 
-    clean = parts.take("clean", lambda: exam.take(exam.source, f"clean [1/{count}]"))
-    found: dict[str, list[Evaluation]] = {}
-    for name in names:
-        done = 1 + len(found) * len(SEVERITIES)
-        found[name] = [
-            parts.take(f"{name}/{severity}", made(Corrupted(exam.source, name, severity, SEED), done + severity))
-            for severity in SEVERITIES
-        ]
-    path = folder / f"{'-'.join([exam.name, 'corruptions', *(names if tuple(names) != NAMES else ())])}.json"
+    clean = parts.take("clean", made(exam.source, f"clean [1/{count}]"))
+    found: dict[str, list[Evaluation]] = {name: [] for name in names}
+    for number, ((name, severity), source) in enumerate(scans.items(), 2):
+        said = f"{name} {LEVELS[severity - 1]} [{number}/{count}]"
+        found[name].append(parts.take(f"{name}/{severity}", made(source, said)))
+    path = exam.place(folder / f"{'-'.join([title, *(names if tuple(names) != NAMES else ())])}.json")
     if not_first():
         return path
     for part in (clean, *(part for levels in found.values() for part in levels)):
         for skip in part.skipped:
             log.warning("skipped: %s", skip.reason)
-    against = None if baseline is None else reference(baseline, names, clean.tokens)
     metrics = figures(clean, found, against)
     print(text_table(corruption_rows(metrics, names)))
-    said: dict[str, object] = {"corruptions": list(names), "seed": SEED}
+    options: dict[str, object] = {"corruptions": list(names)}
+    options |= {"seed": SEED} if released is None else {"released": released}
     line = f"mRR {100 * metrics['mrr']:.1f} %"
     if against is not None:
         line = f"mCE {100 * metrics['mce']:.1f} % of the errors of {against.title}, {line}"
-        said["baseline"] = {"title": against.title, "scores": {name: against.scores[name] for name in names}}
+        options["baseline"] = {"title": against.title, "scores": {name: against.scores[name] for name in names}}
     which = "all corruptions" if tuple(names) == NAMES else ", ".join(names)
     print(f"{line} over {which}; {len(clean.tokens)} scans of {exam.source.spec} ({exam.split})")
     if parts.scans:
         print(pace(parts.seconds, parts.scans, exam.source.sensor))
-    write_card(replace(exam, options=exam.options | said).card(metrics, clean.tokens), path)
+    card = replace(exam, options=exam.options | options).card(metrics, clean.tokens)
+    card = card.model_copy(update={"software": card.software | ({} if released else {CODE: _code()[:12]})})
+    for doubt in doubts(baseline, card) if baseline else ():
+        log.warning("baseline %s: %s", baseline, doubt)
+    write_card(card, path)
     return path
 
 
@@ -151,11 +203,18 @@ def corruption_rows(metrics: Mapping[str, float], names: Sequence[str]) -> list[
     return rows
 
 
-def _key(exam: Exam) -> str:
-    """A text that changes with all that the figures depend on: weights, data, poses, and what the corruptions do."""
-    digest = hashlib.sha256((exam.run.path / "model.safetensors").read_bytes())
+def _code() -> str:
+    """A text that changes with what the corruptions do."""
+    digest = hashlib.sha256()
     for module in sorted(Path(corruptions.__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
-    said = [exam.source.spec, exam.split, len(exam.source), len(exam.poses), exam.classes, SEED]
+    return digest.hexdigest()
+
+
+def _key(exam: Exam, released: str | None) -> str:
+    """A text that changes with all that the figures depend on: weights, data, poses, and what the corruptions do."""
+    digest = hashlib.sha256((exam.run.path / "model.safetensors").read_bytes())
+    digest.update(_code().encode())
+    said = [exam.source.spec, exam.split, len(exam.source), len(exam.poses), exam.classes, SEED, released]
     digest.update(json.dumps(said).encode())
     return digest.hexdigest()
