@@ -99,6 +99,16 @@ def test_published_values_of_probing_and_finetuning(name: str) -> None:
     assert recipe.student.activation == ("gelu" if name.startswith("scalr-plus") else "relu")
 
 
+@pytest.mark.parametrize("name", ["few-labels", "few-labels-probe"])
+def test_a_handful_of_scans_is_seen_for_hundreds_of_iterations(name: str) -> None:
+    """An epoch of eight scans is one iteration with the published batch: too few epochs teach nothing."""
+    recipe = load_recipe(name)
+    assert isinstance(recipe, SegmentRecipe)
+    assert recipe.frozen == ("probe" in name)
+    assert recipe.fraction == 1
+    assert 500 <= 8 // recipe.batch_size * recipe.epochs <= 2000
+
+
 def test_every_published_recipe_is_in_the_table_above() -> None:
     assert {name for name in recipe_names() if "finetune-" in name or "probe-" in name} == set(PUBLISHED)
 
