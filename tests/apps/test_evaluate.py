@@ -62,6 +62,14 @@ def test_speed_beside_the_sensors(place: Path, capsys: pytest.CaptureFixture[str
     assert "scan/s" in shown.err  # the progress bar
 
 
+def test_more_processes_than_gpus(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert main(["evaluate", str(place / "run"), "--data", str(place / "rig"), "--devices", "2"]) == 2
+    assert "this machine has 1 GPUs; take fewer" in capsys.readouterr().err
+
+
 def test_pace() -> None:
     slow = "2 scans, 500 ms per scan = 2.0 Hz"
     assert pace(1.0, 2, Sensor("a")) == slow

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 
 from lidistill.apps.exam import Exam, main_figures, not_first
@@ -50,6 +51,8 @@ def evaluate(
         raise InputError("--outside miss: only a --map has an outside; name one, or leave it out")
     if devices < 1:
         raise InputError(f"--devices {devices}: expected at least 1")
+    if devices > torch.cuda.device_count() > 0:  # without a GPU any number of processes will do
+        raise InputError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs; take fewer")
     if corruptions is not None and map is not None:
         # corruptions look at the classes (wet ground, incomplete echo), which a map merges
         raise InputError(f"--map {map}: cannot be joined with --corruptions; evaluate one after the other")
