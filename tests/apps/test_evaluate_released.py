@@ -75,6 +75,24 @@ def test_a_part_that_is_not_there_is_named_at_once(place: Path, capsys: pytest.C
     assert not (place / "none").exists()
 
 
+def test_classes_that_a_corruption_looks_for_in_vain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Known at the start, not after the seven corruptions that come before."""
+    (tmp_path / "rig/scans").mkdir(parents=True)
+    (tmp_path / "rig/rig.yaml").write_text("lidar: {name: tiny}\nclasses: [road, tree]\n")
+    for number in range(2):
+        scan(tmp_path / "made", number)
+        shutil.copy(tmp_path / "made/velodyne/000000.bin", tmp_path / f"rig/scans/{number}.bin")
+        (tmp_path / "rig/labels").mkdir(exist_ok=True)
+        (np.arange(400) % 2).astype("<u4").tofile(tmp_path / f"rig/labels/{number}.label")
+    (tmp_path / "rig/splits.yaml").write_text("train: ['0']\nval: ['1']\n")
+    options = ["--recipe", "city-probe", "--student", "waffleiron-1-8", "--epochs", "1", "--set", "workers=0"]
+    assert main(["probe", "--data", str(tmp_path / "rig"), "--out", str(tmp_path / "run"), *options]) == 0
+    asked = ["--data", str(tmp_path / "rig"), "--out", str(tmp_path / "out"), "--corruptions", "all"]
+    assert main(["evaluate", str(tmp_path / "run"), *asked]) == 2
+    assert "none of the classes is known as vehicles (road, tree); leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_namesakes_do_not_replace_each_others_cards(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
     first = tiny_rig(tmp_path / "a/rig", frames=3, images=False)
     (tmp_path / "b").mkdir()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.pace import pace
 from lidistill.datasets.source import Source
@@ -26,7 +28,7 @@ from lidistill.evaluation.robustness import (
 from lidistill.evaluation.table import Row, text_table
 from lidistill.training.data import open_split
 from lidistill.transforms import corruptions
-from lidistill.transforms.corruptions import NAMES, SEVERITIES, Corrupted
+from lidistill.transforms.corruptions import NAMES, SEVERITIES, Corrupted, corrupt
 
 log = logging.getLogger("lidistill")
 
@@ -105,10 +107,12 @@ def doubts(said: str, ours: Card) -> list[str]:
 def corrupted_scans(exam: Exam, released: str | None, names: Sequence[str]) -> dict[tuple[str, int], Source]:
     """The scans of every corruption and severity: made here, or the parts of the ``released`` folder.
 
-    Raises ``InputError`` when a part is not there or has other classes than the clean scans.
+    Raises ``InputError`` when a part is not there or has other classes than the clean scans, or when a corruption looks
+    for classes that the data do not have.
     """
     wanted = [(name, severity) for name in names for severity in SEVERITIES]
     if released is None:
+        _try_out(exam.source, names)
         return {(name, severity): Corrupted(exam.source, name, severity, SEED) for name, severity in wanted}
     found: dict[tuple[str, int], Source] = {}
     for name, severity in wanted:
@@ -121,6 +125,17 @@ def corrupted_scans(exam: Exam, released: str | None, names: Sequence[str]) -> d
             log.warning("%s: has %d scans, %s has %d", spec, len(part), exam.source.spec, len(exam.source))
         found[name, severity] = part
     return found
+
+
+def _try_out(source: Source, names: Sequence[str]) -> None:
+    """Corrupt the first frame: what no frame of these data allows is known before the first is evaluated."""
+    try:
+        frame = source[0]
+    except InputError:  # a damaged frame is the evaluation's business
+        return
+    for name in names:
+        classes = None if source.taxonomy is None else source.taxonomy.classes
+        corrupt(frame, name, SEVERITIES[0], np.random.default_rng(0), classes)
 
 
 def robustness(
