@@ -210,7 +210,11 @@ def probe(
     data: Data,
     out: Out,
     recipe: Annotated[
-        str | None, arg(metavar="NAME", help="Built-in recipe or a .yaml file; default: linear-probe.")
+        str | None,
+        arg(
+            metavar="NAME",
+            help="Built-in recipe or a .yaml file; default: linear-probe, few-labels-probe with --labels.",
+        ),
     ] = None,
     student: Annotated[
         str | None, arg(metavar="NAME", help="Without RUN: a random backbone of this kind, the baseline.")
@@ -264,7 +268,7 @@ def finetune(
         str | None,
         arg(
             metavar="NAME",
-            help="Built-in recipe or a .yaml file; finetune with RUN, from-scratch without, few-labels with --labels.",
+            help="Built-in recipe or a .yaml file; default: the published one for this RUN and --fraction.",
         ),
     ] = None,
     student: Annotated[

@@ -11,8 +11,10 @@ import pytest
 import torch
 import yaml
 
+from lidistill.apps.segment import default_recipe
 from lidistill.cli import main
 from lidistill.evaluation.card import read_card
+from lidistill.training.recipe import load_recipe
 from lidistill.training.run import Run
 from programs import tiny_program
 
@@ -75,6 +77,35 @@ def test_a_fraction_that_the_data_do_not_have_is_a_sentence(
     assert "has no list for the fraction 0.01" in said
     assert "there are: 0.5 (2 scans)" in said
     assert not (here / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("distilled", "fraction", "few", "recipe"),
+    [
+        ("city", None, False, "finetune"),
+        ("city", 0.01, False, "finetune-nuscenes-1"),
+        ("city", 0.5, False, "finetune"),
+        ("city", None, True, "few-labels"),
+        ("scalr-plus", None, False, "scalr-plus-finetune-nuscenes"),
+        ("scalr-plus", 0.1, False, "scalr-plus-finetune-nuscenes-10"),
+        ("scalr-plus", None, True, "scalr-plus-few-labels"),
+    ],
+)
+def test_the_published_recipe_is_the_default(
+    here: Path, distilled: str, fraction: float | None, few: bool, recipe: str
+) -> None:
+    run = here / "run"
+    run.mkdir()
+    text = (Path("run") / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(text.replace("name: city\n", f"name: {distilled}\n"))
+    probed = here / "probed"
+    probed.mkdir()
+    values = yaml.safe_load(text) | {"verb": "probe", "parent": str(run)}
+    (probed / "recipe.yaml").write_text(yaml.safe_dump(values))
+    for parent in (run, probed):
+        assert default_recipe("finetune", parent, fraction, few=few) == recipe
+    assert load_recipe(recipe).name == recipe
+    assert default_recipe("finetune", None, fraction, few=False) == "from-scratch"
 
 
 def test_from_scratch_is_the_same_network_with_other_weights(here: Path) -> None:

@@ -56,7 +56,8 @@ def segment(
         raise InputError(f"--student {student}: the run {parent} brings its own student; leave one of the two out")
     given = [] if fraction is None else [f"fraction={fraction}"]
     changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
-    chosen = choose(recipe, _default(verb, parent is None, labels is not None), changes, out=out, resume=resume)
+    default = default_recipe(verb, parent, fraction, few=labels is not None)
+    chosen = choose(recipe, default, changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
         raise InputError(f"recipe {chosen.name} is for distillation; {verb} takes one of kind segment")
     if chosen.frozen != (verb == "probe"):
@@ -109,7 +110,10 @@ def segment(
     fabric = make_fabric(chosen)
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
-        log.info("%d scans with labels, %d classes, student %s", len(train), len(taxonomy.classes), chosen.student.name)
+        log.info(
+            "%d scans with labels, %d classes, student %s, recipe %s",
+            *(len(train), len(taxonomy.classes), chosen.student.name, chosen.name),
+        )
         if found:
             log.info("%s", found)
         if "head" in start:
@@ -127,11 +131,25 @@ def segment(
     return run.path
 
 
-def _default(verb: str, scratch: bool, few: bool) -> str:
-    """The recipe that fits when none is named."""
+def default_recipe(verb: str, parent: str | Path | None, fraction: float | None, *, few: bool) -> str:
+    """The recipe that fits when none is named: published rates differ by share of labels and kind of distillation."""
     if verb == "probe":
-        return "linear-probe"
-    return "few-labels" if few else "from-scratch" if scratch else "finetune"
+        return "few-labels-probe" if few else "linear-probe"
+    if parent is None:
+        return "few-labels" if few else "from-scratch"
+    plus = _distilled_by(Path(parent)).startswith("scalr-plus")
+    share = {0.01: "-nuscenes-1", 0.1: "-nuscenes-10"}.get(fraction or 1.0, "-nuscenes" if plus else "")
+    return ("scalr-plus-" if plus else "") + ("few-labels" if few else f"finetune{share}")
+
+
+def _distilled_by(run: Path) -> str:
+    """Name of the recipe that the backbone was distilled with, "" where that is not known any more."""
+    config = Run.open(run).config
+    if config.verb == "import-checkpoint":  # of the released backbones, those of ScaLR+ have GELU
+        return "scalr-plus" if config.model.student.activation == "gelu" else "scalr"
+    if config.verb == "pretrain":
+        return config.recipe.name if config.recipe else ""
+    return _distilled_by(Path(config.parent)) if config.parent and Path(config.parent).is_dir() else ""
 
 
 def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:
