@@ -20,6 +20,7 @@ from lidistill.apps.reproduce.table_file import Table, load_table, parse_table, 
 from lidistill.cli import main
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, Metric
+from lidistill.training.recipe import load_recipe
 from lidistill.transforms.corruptions import NAMES
 
 TINY = """
@@ -96,6 +97,20 @@ def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Pa
     }
     assert chains["distilled"] == ["pretrain", "probe", "finetune", "evaluate"]
     assert chains["scratch"] == ["finetune", "evaluate"]
+
+
+def test_a_row_may_have_recipes_of_its_own_and_options_may_be_data() -> None:
+    place = Place(Path("work"), Path("/data"))
+    tuned = load_table("table5").at("paper")
+    row = next(row for row in tuned.rows if row.recipes)
+    chosen = [dict(last_job(tuned, row, column, 0, place).options)["recipe"] for column in tuned.columns]
+    assert chosen == ["scalr-plus-" + column.steps[0].options["recipe"] for column in tuned.columns]
+    assert {load_recipe(name).name for name in chosen} == set(chosen)
+    corrupted = load_table("table6").at("paper")
+    job = last_job(corrupted, corrupted.rows[0], corrupted.columns[0], 0, place)
+    assert dict(job.options)["released"] == "nuscenes-c:/data/nuScenes-C?tables=/data/nuscenes"
+    moved = last_job(corrupted, corrupted.rows[0], corrupted.columns[0], 0, Place(Path("work"), Path("/elsewhere")))
+    assert moved.folder == job.folder
 
 
 def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Place:
 def last_job(scale: Scale, row: Line, column: Column, seed: int, place: Place, options: tuple[str, ...] = ()) -> Job:
     """The job whose card holds the cell's figure; ``options`` (``key=value``) override every recipe."""
     job: Job | None = None
-    for step in (*row.steps, *column.steps):
+    for step in (*row.steps, *map(row.adapted, column.steps)):
         if step.needs_parent and job is None:
             continue
         job = _job(scale, row, column, step, seed, place, options, job)
@@ -119,7 +119,10 @@ def _job(
     said = tuple(
         (key, tuple(value) if isinstance(value, list) else value) for key, value in chosen.items() if value != ()
     )
-    return Job(step.verb, sources, said, seed, _folder(place, step.verb, names, said, seed, parent), parent)
+    folder = _folder(place, step.verb, names, said, seed, parent)
+    # an option that is data itself has a name like all data of the table
+    given = tuple((key, place.source(str(v), scale.data[str(v)]) if key == "released" else v) for key, v in said)
+    return Job(step.verb, sources, given, seed, folder, parent)
 
 
 def _folder(

@@ -71,8 +71,16 @@ class Line(_Part):
     """Of the steps that start from random weights."""
     columns: tuple[str, ...] | None = None
     """Those it has a figure in; None = all."""
+    recipes: str = ""
+    """Put before the names of the columns' recipes: ``scalr-plus-`` takes those published with ScaLR+."""
     open: str | None = None
     """Why this row cannot be made yet."""
+
+    def adapted(self, step: Step) -> Step:
+        """A column's step with the recipe of this row."""
+        if "recipe" not in step.options or not self.recipes:
+            return step
+        return step.model_copy(update={"options": step.options | {"recipe": self.recipes + step.options["recipe"]}})
 
 
 class Column(_Part):
@@ -102,7 +110,7 @@ class Scale(_Part):
     def _known(self) -> Scale:
         of_rows, of_columns = (s for r in self.rows for s in r.steps), (s for c in self.columns for s in c.steps)
         for step in (*of_rows, *of_columns):
-            for name in step.data:
+            for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
                 if name not in self.data:
                     raise ValueError(f"no data {name!r}{nearest(name, list(self.data))}")
         if self.baseline is not None and self.baseline not in {row.name for row in self.rows}:
