@@ -16,6 +16,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from lidistill.apps.reproduce import committed
+from lidistill.apps.reproduce.table_file import parse_table
 from lidistill.datasets.source import open_source
 from lidistill.sensing.pairing import pair
 
@@ -132,6 +134,7 @@ def test_rig_of_the_page_opens_and_its_points_meet_its_image(tmp_path: Path) -> 
         ("README.md", "city_quality"),
         ("docs/explanation/real-data.md", "real_kitti"),
         ("docs/explanation/visibility.md", "visibility"),
+        ("docs/explanation/tables.md", "real_mixture"),
     ],
 )
 def test_table_is_that_of_the_committed_cards(page: str, benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +144,19 @@ def test_table_is_that_of_the_committed_cards(page: str, benchmark: str, monkeyp
     assert shown is not None
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     assert shown[1].strip() == import_module(benchmark).table().strip()
+
+
+def test_tables_of_the_paper_are_those_of_the_committed_cards() -> None:
+    """Filled in with ``lidistill reproduce TABLE --cards benchmarks/results/reproduce/TABLE --format markdown``."""
+    page = (ROOT / "docs/explanation/tables.md").read_text()
+    shown = dict(re.findall(r"<!-- begin (table\d) -->\n(.*?)<!-- end \1 -->", page, re.DOTALL))
+    made = {folder.name for folder in (ROOT / "benchmarks/results/reproduce").iterdir()}
+    assert set(shown) == made
+    own = re.search(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert own is not None
+    assert len(list(parse_table(yaml.safe_load(own[1]), "own").city.cells())) == 4
+    for name, text in shown.items():
+        assert text.strip() == committed(name, ROOT / "benchmarks/results/reproduce" / name).strip()
 
 
 def test_front_page_is_short() -> None:
