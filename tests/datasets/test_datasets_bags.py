@@ -13,7 +13,6 @@ from PIL import Image
 pytest.importorskip("rosbags", reason="pip install lidistill[ros]")
 
 from bag_writer import KINDS, START, Messages, encoded, write_bag
-
 from lidistill.datasets.imports import bags
 from lidistill.datasets.imports.bags import bag_to_rig
 from lidistill.datasets.source import open_source
