@@ -17,22 +17,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lidistill.datasets.source import Source, open_source
-from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.palette import class_colors
 from lidistill.evaluation.render import from_behind, render_cloud
 from lidistill.evaluation.table import text_table
 from lidistill.sensing.frame import IGNORE, Frame
 from lidistill.simulator import simulate
 from lidistill.transforms.corruptions import NAMES, SEVERITIES, corrupt
+from record import RESULTS, write_record
 
-OUT = Path(__file__).resolve().parent / "results" / "corruptions.json"
+OUT = RESULTS / "corruptions.json"
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "corruptions.png"
 POINTS = 35_000
 UNKNOWN = {"wet-ground": "labels", "beam-missing": "ring", "cross-sensor": "ring"}
@@ -140,14 +139,10 @@ def main() -> None:
     print(text_table(rows))
     result = {
         "what": "each corruption at its highest severity on one core; copies = time by that of copying the scan",
-        "date": datetime.now(UTC).date().isoformat(),
         "repetitions": args.repetitions,
         "rows": rows,
-        "hardware": this_hardware().model_dump(),
-        "software": this_software(),
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    write_record("corruptions", result)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ import numpy as np
 import torch
 
 import published_pipeline as published
-from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.table import text_table
 from lidistill.students.registry import build_student
 from lidistill.students.tokenizer import PlaneTokenizer
@@ -42,8 +41,9 @@ from lidistill.transforms import nearest
 from loader_agreement import disagreement
 from loader_inputs import Input, inputs
 from loader_stages import stages
+from record import RESULTS, write_record
 
-RESULT = Path(__file__).resolve().parent / "results" / "loader.json"
+RESULT = RESULTS / "loader.json"
 KINDS = ("distillation", "segmentation", "whole scan")
 
 Make = Callable[[int, int], int]
@@ -78,9 +78,7 @@ def main() -> None:
     print(text_table(rows))
     for name, result in results.items():
         print(name, json.dumps(result["disagreement"]), json.dumps(result["our stages, ms"]), sep="\n")
-    record = {"samples": args.samples, "inputs": results, "hardware": this_hardware().model_dump()}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({**record, "software": this_software()}, indent=2) + "\n")
+    write_record("loader", {"samples": args.samples, "inputs": results})
 
 
 def recipes() -> Recipes:

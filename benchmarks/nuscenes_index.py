@@ -38,9 +38,8 @@ from PIL import Image
 from lidistill.datasets.nuscenes import open_nuscenes
 from lidistill.datasets.nuscenes_tables import CAMERAS
 from lidistill.datasets.source import Source
-from lidistill.evaluation.card import this_hardware, this_software
+from record import write_record
 
-RESULT = Path(__file__).resolve().parent / "results" / "nuscenes_index.json"
 VERSION = "v1.0-trainval"
 SAMPLES, ROWS = 34_149, 2_631_083
 RADARS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT")
@@ -63,8 +62,7 @@ def main() -> None:
         root = Path(folder)
         result = {"generated": generate(root, args.scenes), **measure(root)}
     print(json.dumps(result, indent=2))
-    result |= {"hardware": this_hardware().model_dump(), "software": this_software()}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_record("nuscenes_index", result)
 
 
 def measure(root: Path) -> dict[str, Any]:

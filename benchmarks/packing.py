@@ -13,10 +13,8 @@ its own beyond what it held before. Writes ``results/packing.json``; the ratios 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -25,15 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.table import text_table
 from lidistill.students.checkpoints import export_state
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import student_config
 from lidistill.students.tokenizer import PlaneTokenizer
+from record import write_record
 
-OUT = Path(__file__).resolve().parent / "results" / "packing.json"
 BATCHES = {"mixed": (3_000, 4_000, 14_000, 20_000), "equal": (10_250,) * 4}
 STUDENTS = ("waffleiron-8-64", "waffleiron-3-256")
 OUTPUTS = 64
@@ -265,15 +262,11 @@ def main() -> None:
             print(text_table(rows[-1:]), flush=True)
     result = {
         "what": "one training step, forward and backward, padded / packed",
-        "date": datetime.now(UTC).date().isoformat(),
         "points": {name: list(sizes) for name, sizes in BATCHES.items()},
         "repetitions": args.repetitions,
         "rows": rows,
-        "hardware": this_hardware().model_dump(),
-        "software": this_software(),
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    write_record("packing", result)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import lidistill
 from lidistill.apps.reproduce.execute import prepare
 from lidistill.apps.reproduce.plan import Place
 from lidistill.apps.reproduce.table_file import load_table
-from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.table import markdown_table
+from record import RESULTS, write_record
 
-RESULT = Path(__file__).resolve().parent / "results" / "real_mixture.json"
+RESULT = RESULTS / "real_mixture.json"
 EPOCHS = 12
 REAL = {
     "semantic-kitti": "real/semantickitti/dataset",
@@ -70,8 +70,7 @@ def main() -> None:
         quarter = max(len(values) // 4, 1)
         last = values[-quarter:]
         found[Path(name).name] = {"first quarter": sum(values[:quarter]) / quarter, "last quarter": sum(last) / quarter}
-    record = {"epochs": EPOCHS, "loss": found, "hardware": this_hardware().model_dump(), "software": this_software()}
-    RESULT.write_text(json.dumps(record, indent=2) + "\n")
+    write_record("real_mixture", {"epochs": EPOCHS, "loss": found})
     print(table())
 
 

@@ -23,12 +23,10 @@ import argparse
 import json
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.evaluation.card import this_hardware, this_software
 from lidistill.evaluation.table import markdown_table, text_table
 from lidistill.sensing.cameras import in_image, project
 from lidistill.sensing.frame import CameraView
@@ -36,8 +34,9 @@ from lidistill.sensing.rigid import invert, transform
 from lidistill.sensing.visibility import visible
 from lidistill.simulator import SimulatedFrame, scene, simulate_frame
 from lidistill.simulator.sensors import RIGS, Lidar
+from record import RESULTS, write_record
 
-RESULT = Path(__file__).resolve().parent / "results" / "visibility.json"
+RESULT = RESULTS / "visibility.json"
 PIXELS = 2
 
 Mask = NDArray[np.bool_]
@@ -59,11 +58,8 @@ def main() -> None:
         "scenes": args.scenes,
         "seed": args.seed,
         "rows": rows,
-        "hardware": this_hardware().model_dump(),
-        "software": this_software(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_record("visibility", result)
 
 
 def table() -> str:

@@ -62,7 +62,9 @@ def simulate(
     scenes: Annotated[int, arg(help="Independent pieces of city; the last fifth becomes the split val.")] = 10,
     frames: Annotated[int, arg(help="Scans per scene, half a second apart.")] = 4,
     seed: int = 0,
-    images: Annotated[bool, arg(help="Pictures of the cameras; --no-images leaves them out.")] = True,
+    images: Annotated[
+        bool, arg(help="Leave out the pictures of the cameras.", help_behavior_hint="(default: with pictures)")
+    ] = True,
     workers: Annotated[int, arg(help="Processes.")] = 1,
     overwrite: Overwrite = False,
 ) -> Path:
@@ -268,7 +270,7 @@ def finetune(
         str | None,
         arg(
             metavar="NAME",
-            help="Built-in recipe or a .yaml file; default: the published one for this RUN and --fraction.",
+            help="Built-in recipe or a .yaml file; default: the one that fits this RUN and --fraction.",
         ),
     ] = None,
     student: Annotated[
@@ -390,7 +392,9 @@ def predict(
     ],
     *,
     out: Out,
-    ply: Annotated[bool, arg(help="A coloured .ply per scan; --no-ply leaves them out.")] = True,
+    ply: Annotated[
+        bool, arg(help="Leave out the coloured .ply of each scan.", help_behavior_hint="(default: with them)")
+    ] = True,
     features: Annotated[bool, arg(help="Also write one feature vector per point (.npy, float16).")] = False,
     sensor: Annotated[
         str | None,

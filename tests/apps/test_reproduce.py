@@ -228,7 +228,7 @@ columns:
         (None, "there is no such file; built-in tables: students, table1"),
         ("[1, 2]", "holds no table"),
         ("a: [", "no readable YAML"),
-        ("title: x\ndata: {}\nrows: []\n", "columns: Field required"),
+        ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: Field required"),
     ],
 )
 def test_a_file_that_is_no_table_is_a_sentence(

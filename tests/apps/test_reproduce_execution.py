@@ -36,6 +36,20 @@ def test_who_stops_a_run_stops_the_table(tmp_path: Path, monkeypatch: pytest.Mon
     assert raised.value.exit_code == 130
 
 
+def test_a_run_that_dies_of_anything_else_spares_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def dies(job: Job) -> None:
+        asked.append(job.folder)
+        if len(asked) == 1:
+            raise RuntimeError("CUDA out of memory\nand so on")
+
+    monkeypatch.setattr("lidistill.apps.reproduce.execute.run", dies)
+    jobs = [Job("probe", ("rig",), (), seed, tmp_path / str(seed)) for seed in range(2)]
+    assert run_here(jobs) == [f"{jobs[0].folder}: RuntimeError: CUDA out of memory"]
+    assert len(asked) == 2
+
+
 def test_options_of_a_cluster() -> None:
     said = ("slurm_partition=gpu", "timeout_min=90", "slurm_time=12:00:00", "slurm_setup=[module load a=b]")
     expected = {

@@ -13,6 +13,7 @@ import yaml
 
 from lidistill.apps.segment import default_recipe
 from lidistill.cli import main
+from lidistill.errors import RunError
 from lidistill.evaluation.card import read_card
 from lidistill.training.recipe import load_recipe
 from lidistill.training.run import Run
@@ -63,6 +64,45 @@ def test_a_fraction_of_the_labels(here: Path, capsys: pytest.CaptureFixture[str]
     assert "there are lists for 0.01, 0.05" in capsys.readouterr().err
 
 
+def test_a_card_says_how_the_backbone_was_distilled(here: Path) -> None:
+    """Also after another run in between, and where that first run is not there any more."""
+    head = ["--recipe", "city-probe", "--epochs", "1", *SMALL]
+    assert main(["probe", "run", "--data", "rig", "--out", str(here / "p"), *head]) == 0
+    assert main(["finetune", str(here / "p"), "--data", "rig", "--out", str(here / "f"), *TUNE]) == 0
+    shutil.rmtree(here / "p")
+    found = read_card(here / "f" / "card.json").recipe["pretraining"]
+    assert found["recipe"] == "city"
+    assert [Path(source).name for source in found["sources"]] == ["rig"]
+    assert [Path(name).name for name in found["teachers"]] == ["patches.pt2"]
+    assert found["epochs"] == 1
+    assert main(["probe", "--student", "waffleiron-1-8", "--data", "rig", "--out", str(here / "r"), *head]) == 0
+    assert read_card(here / "r" / "card.json").recipe["pretraining"] is None
+    assert "the backbone has random weights and keeps them" in (here / "r" / "log.txt").read_text()
+
+
+def test_a_student_that_nobody_chose_is_named(
+    here: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe's own is made for a GPU."""
+    monkeypatch.setattr("lidistill.apps.segment.train_head", lambda *_: (_ for _ in ()).throw(RunError("enough")))
+    monkeypatch.setattr("lidistill.apps.segment.torch.cuda.is_available", lambda: False)
+    assert main(["finetune", "--data", "rig", "--out", str(here / "x")]) == 1
+    assert "no --student was named: waffleiron-48-768 is made for a GPU" in caplog.text
+    caplog.clear()
+    assert main(["finetune", "--student", "waffleiron-1-8", "--data", "rig", "--out", str(here / "y")]) == 1
+    assert "made for a GPU" not in caplog.text
+
+
+def test_a_warm_up_as_long_as_the_run_is_warned_of(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    long = [*TUNE, "--set", "schedule.warmup_epochs=20"]
+    assert main(["finetune", "run", "--data", "rig", "--out", str(here / "x"), *long]) == 0
+    assert "the warm-up is as long as the run (1 epochs)" in caplog.text
+    caplog.clear()
+    short = [*TUNE, "--set", "schedule.warmup_epochs=0.1"]
+    assert main(["finetune", "run", "--data", "rig", "--out", str(here / "y"), *short]) == 0
+    assert "warm-up" not in caplog.text
+
+
 def test_a_fraction_that_the_data_do_not_have_is_a_sentence(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,9 +122,11 @@ def test_a_fraction_that_the_data_do_not_have_is_a_sentence(
 @pytest.mark.parametrize(
     ("distilled", "fraction", "few", "recipe"),
     [
-        ("city", None, False, "finetune"),
-        ("city", 0.01, False, "finetune-nuscenes-1"),
-        ("city", 0.5, False, "finetune"),
+        ("scalr", None, False, "finetune"),
+        ("scalr", 0.01, False, "finetune-nuscenes-1"),
+        ("scalr", 0.5, False, "finetune"),
+        ("city", None, False, "city-finetune"),
+        ("city", 0.01, False, "city-finetune"),
         ("city", None, True, "few-labels"),
         ("scalr-plus", None, False, "scalr-plus-finetune-nuscenes"),
         ("scalr-plus", 0.1, False, "scalr-plus-finetune-nuscenes-10"),
@@ -98,12 +140,8 @@ def test_the_published_recipe_is_the_default(
     run.mkdir()
     text = (Path("run") / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(text.replace("name: city\n", f"name: {distilled}\n"))
-    probed = here / "probed"
-    probed.mkdir()
-    values = yaml.safe_load(text) | {"verb": "probe", "parent": str(run)}
-    (probed / "recipe.yaml").write_text(yaml.safe_dump(values))
-    for parent in (run, probed):
-        assert default_recipe("finetune", parent, fraction, few=few) == recipe
+    taught = Run.open(run).config.taught()
+    assert default_recipe("finetune", taught, fraction, few=few) == recipe
     assert load_recipe(recipe).name == recipe
     assert default_recipe("finetune", None, fraction, few=False) == "from-scratch"
 
@@ -254,6 +292,9 @@ def test_labels_are_for_rigs(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     data = ["--data", "semantic-kitti:/nowhere", "--labels", "labels"]
     assert main(["finetune", "run", *data, "--out", str(here / "x")]) == 2
     assert "--labels labels: is for a rig folder; the data set semantic-kitti" in capsys.readouterr().err
+    both = ["--labels", "labels", "--fraction", "0.1"]
+    assert main(["finetune", "run", "--data", "bare", *both, "--out", str(here / "x")]) == 2
+    assert "with --labels all of yours are used" in capsys.readouterr().err
 
 
 def test_a_class_list_that_does_not_fit_is_doubted(

@@ -77,6 +77,26 @@ def test_other_data_is_another_row(runs: Path) -> None:
     ]
 
 
+def test_figures_by_other_rules_say_so(runs: Path) -> None:
+    """One network on one split: as it is, in 8 poses, in the classes of a map, and the clean scans beside fog."""
+    rules = {"tta8": {"tta": 8}, "map": {"map": "kitti-10", "outside": "miss"}, "fog": {"corruptions": ["fog"]}}
+    for name, rule in rules.items():
+        recipe = {"width": 32, "seed": 0, "evaluation": rule}
+        write(runs / f"narrow/seed-0/evaluations/{name}.json", 0.2, 0, recipe=recipe)
+    assert [row["data"] for row in rows(find_cards([runs / "narrow"]), ("miou",))] == [
+        "city (val)",
+        "city (val), with corruptions",
+        "city (val), map kitti-10, outside miss",
+        "city (val), tta 8",
+    ]
+
+
+def test_a_damaged_card_in_a_folder_is_left_out(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (runs / "narrow/seed-0/card.json").write_text("{")
+    assert [row["run"] for row in rows(find_cards([runs]), ("miou",))] == ["wide"]
+    assert "left out: " in caplog.text
+
+
 @pytest.mark.parametrize(("format", "start"), [("markdown", "| run"), ("html", "<table>"), ("latex", r"\begin")])
 def test_command(runs: Path, format: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = runs / "table"

@@ -22,7 +22,8 @@ def logged(run: Run) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        log.error("%s: %s", type(error).__name__, error)
+        # the console hears of it once, from whoever catches it
+        handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, "%s: %s", (type(error).__name__, error), None))
         raise
     finally:
         log.setLevel(level)

@@ -174,6 +174,8 @@ def robustness(
         line = f"mCE {100 * metrics['mce']:.1f} % of the errors of {against.title}, {line}"
         options["baseline"] = {"title": against.title, "scores": {name: against.scores[name] for name in names}}
     which = "all corruptions" if tuple(names) == NAMES else ", ".join(names)
+    if metrics["mrr"] > 1:
+        log.warning("mRR is above 100 %%: the network is better on corrupted scans, so it has not learned enough yet")
     print(f"{line} over {which}; {len(clean.tokens)} scans of {exam.source.spec} ({exam.split})")
     if parts.scans:
         print(pace(parts.seconds, parts.scans, exam.source.sensor))

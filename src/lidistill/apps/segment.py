@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
 from lidistill import __version__
@@ -25,7 +26,7 @@ from lidistill.students.network import Network
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import SegmentRecipe, sentences
-from lidistill.training.run import ModelConfig, Run, RunConfig
+from lidistill.training.run import ModelConfig, Pretraining, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
 log = logging.getLogger("lidistill")
@@ -54,9 +55,13 @@ def segment(
     """See ``lidistill.verbs.probe`` and ``finetune``. Returns the run folder."""
     if parent is not None and student is not None:
         raise InputError(f"--student {student}: the run {parent} brings its own student; leave one of the two out")
+    if labels is not None and fraction is not None:
+        raise InputError(f"--fraction {fraction:g}: is of the data's own labels; with --labels all of yours are used")
     given = [] if fraction is None else [f"fraction={fraction}"]
     changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
-    default = default_recipe(verb, parent, fraction, few=labels is not None)
+    before = None if parent is None else Run.open(parent)
+    taught = None if before is None else before.config.taught()
+    default = default_recipe(verb, taught, fraction, few=labels is not None)
     chosen = choose(recipe, default, changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
         raise InputError(f"recipe {chosen.name} is for distillation; {verb} takes one of kind segment")
@@ -68,8 +73,8 @@ def segment(
     known: ModelConfig | None = None
     sensors: tuple[Sensor, ...] = ()
     network_of = chosen.student
-    if parent is not None:
-        network, known = Run.open(parent).load_network()
+    if before is not None:
+        network, known = before.load_network()
         sensors, network_of = known.sensors, known.student
         chosen = chosen.model_copy(update={"voxel": known.voxel})
     chosen = chosen.model_copy(update={"student": _student(network_of, chosen)})
@@ -97,6 +102,7 @@ def segment(
         sources=(spec,),
         split=chosen.split,
         parent=None if from_scratch or parent is None else str(parent),
+        pretraining=None if from_scratch else taught,
         model=model,
         recipe=chosen,
         version=__version__,
@@ -118,12 +124,20 @@ def segment(
             log.info("%s", found)
         if "head" in start:
             log.info("starts with the head of %s too: its classes are the same", parent)
+        if "backbone" not in start:
+            log.info("the backbone has random weights%s", " and keeps them" if chosen.frozen else "")
+        if parent is None and (recipe, student) == (None, None) and not torch.cuda.is_available():
+            log.warning(
+                "no --student was named: %s is made for a GPU; without one a small student such as --student "
+                "waffleiron-6-64 trains sooner and needs less memory",
+                chosen.student.name,
+            )
         trained = train_head(fabric, run, train, chosen, start)
         held_out = source.split("val") if source.splits.get("val") else None
-        if held_out is None:
-            log.warning("%s has no split val: nothing to evaluate on", spec)
-        else:
+        if held_out is not None:
             score(run, trained, held_out, split="val")
+        elif labels is None:  # else the label report said so
+            log.warning("%s has no split val: nothing to evaluate on", spec)
         if not fabric.is_global_zero:
             return run.path
         draw_gallery(run, trained, held_out or train)
@@ -131,25 +145,20 @@ def segment(
     return run.path
 
 
-def default_recipe(verb: str, parent: str | Path | None, fraction: float | None, *, few: bool) -> str:
-    """The recipe that fits when none is named: published rates differ by share of labels and kind of distillation."""
+def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None, *, few: bool) -> str:
+    """The recipe that fits when none is named: published rates differ by share of labels and kind of distillation.
+
+    ``taught``: how the backbone was distilled, None for random weights.
+    """
     if verb == "probe":
         return "few-labels-probe" if few else "linear-probe"
-    if parent is None:
+    if taught is None:
         return "few-labels" if few else "from-scratch"
-    plus = _distilled_by(Path(parent)).startswith("scalr-plus")
+    if taught.recipe == "city" and not few:
+        return "city-finetune"
+    plus = taught.recipe.startswith("scalr-plus")
     share = {0.01: "-nuscenes-1", 0.1: "-nuscenes-10"}.get(fraction or 1.0, "-nuscenes" if plus else "")
     return ("scalr-plus-" if plus else "") + ("few-labels" if few else f"finetune{share}")
-
-
-def _distilled_by(run: Path) -> str:
-    """Name of the recipe that the backbone was distilled with, "" where that is not known any more."""
-    config = Run.open(run).config
-    if config.verb == "import-checkpoint":  # of the released backbones, those of ScaLR+ have GELU
-        return "scalr-plus" if config.model.student.activation == "gelu" else "scalr"
-    if config.verb == "pretrain":
-        return config.recipe.name if config.recipe else ""
-    return _distilled_by(Path(config.parent)) if config.parent and Path(config.parent).is_dir() else ""
 
 
 def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:

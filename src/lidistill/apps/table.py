@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -12,6 +13,8 @@ from lidistill.errors import InputError, nearest
 from lidistill.evaluation.card import Card, Metric, experiment, merge_cards, read_card
 from lidistill.evaluation.table import Row, html_table, latex_table, markdown_table, text_table
 from lidistill.sensing.files.atomic import write_atomically
+
+log = logging.getLogger("lidistill")
 
 RENDER = {"text": text_table, "markdown": markdown_table, "html": html_table, "latex": latex_table}
 SEED = re.compile(r"seed[-_=]?\d+")
@@ -37,17 +40,21 @@ def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
     """The cards at ``places``: files, or folders that are searched for ``card.json`` and ``evaluations/*.json``."""
     found: dict[Path, Card] = {}
     for place in map(Path, places):
-        if place.is_dir():
-            inside = sorted({*place.rglob("card.json"), *place.rglob("evaluations/*.json")})
-            # committed cards have names of their own: a folder of nothing but cards
-            inside = inside or sorted(place.rglob("*.json"))
-            if not inside:
-                raise InputError(f"{place}: holds no result card; probe, finetune and evaluate write them")
-        else:
-            inside = [place]
-        found |= {path: read_card(path) for path in inside}
+        if not place.is_dir():
+            found[place] = read_card(place)
+            continue
+        inside = sorted({*place.rglob("card.json"), *place.rglob("evaluations/*.json")})
+        # committed cards have names of their own: a folder of nothing but cards
+        inside = inside or sorted(place.rglob("*.json"))
+        if not inside:
+            raise InputError(f"{place}: holds no result card; probe, finetune and evaluate write them")
+        for path in inside:
+            try:
+                found[path] = read_card(path)
+            except InputError as error:  # nobody named it, and the others are none the worse for it
+                log.warning("left out: %s", error)
     if not found:
-        raise InputError("no card was named; give card files or folders of runs")
+        raise InputError("no card was named that can be read; give card files or folders of runs")
     return found
 
 
@@ -65,16 +72,24 @@ def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
             groups.setdefault(experiment(cards[path]), []).append(path)
     merged = [(_label(paths, list(cards)), merge_cards([cards[path] for path in paths])) for paths in groups.values()]
     names = _chosen([card for _, card in merged], metrics)
-    data = {card.data.spec + card.data.split for _, card in merged}
+    data = {_examined(card) for _, card in merged}
     return [
         {
             "run": label,
-            **({"data": f"{card.data.spec} ({card.data.split})"} if len(data) > 1 else {}),
+            **({"data": _examined(card)} if len(data) > 1 else {}),
             **{name: shown(card.metrics.get(name)) for name in names},
             "seeds": len(card.seeds) or 1,
         }
         for label, card in merged
     ]
+
+
+def _examined(card: Card) -> str:
+    """The data, and how they were evaluated where that was not as usual: figures of other rules are no rivals."""
+    said = card.recipe.get("evaluation", {})
+    options = [f"{key} {said[key]}" for key in ("tta", "map", "outside") if key in said]
+    options += ["with corruptions"] if "corruptions" in said else []
+    return ", ".join([f"{card.data.spec} ({card.data.split})", *options])
 
 
 def _run_folder(path: Path) -> Path:

@@ -20,7 +20,7 @@ from lidistill.evaluation.poses import Pose, poses
 from lidistill.sensing.frame import Frame
 from lidistill.students.batch import Tokenizer
 from lidistill.students.network import Network
-from lidistill.training.loader import one_thread, resolve_workers
+from lidistill.training.loader import resolve_workers, start_worker
 from lidistill.training.samples import Collate, Collated, SegmentBatch, SegmentSample, Skip, full_sample
 
 AS_RECORDED = poses(1)
@@ -108,7 +108,7 @@ def scan(
         batch_size=None,
         collate_fn=_Each(Collate(tokenizer)),
         num_workers=workers,
-        worker_init_fn=one_thread,
+        worker_init_fn=start_worker,
     )
     with torch.inference_mode():
         for index, views in zip(indices, loader, strict=True):

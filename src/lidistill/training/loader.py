@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -94,9 +95,15 @@ def resolve_workers(workers: int | str, devices: int = 1) -> int:
     return max(1, min(8, cores // max(devices, 1)))
 
 
-def one_thread(_: int) -> None:
-    """Workers run one thread each: they are many, and the training process needs the cores."""
+def start_worker(_: int) -> None:
+    """Workers run one thread each: they are many, and the training process needs the cores.
+
+    SIGINT and SIGTERM, which a terminal and ``timeout`` send to all processes of a command, are for the training
+    process alone: it saves its state and then ends its workers.
+    """
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def train_loader(
@@ -109,7 +116,7 @@ def train_loader(
         collate_fn=Collate(samples.tokenizer),
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=one_thread,
+        worker_init_fn=start_worker,
         # torch draws a seed for the workers when a loader starts; from the common generator, a resumed run would get
         # other random numbers than an uninterrupted one
         generator=torch.Generator(),

@@ -147,6 +147,12 @@ def fit(
     loader: DataLoader[Collated[DistilBatch | SegmentBatch]] = train_loader(
         samples, order, recipe, workers=workers, pin=pin
     )
+    if recipe.schedule.warmup(order.per_epoch) >= order.iterations:
+        log.warning(
+            "the warm-up is as long as the run (%d epochs): the learning rate never reaches lr = %g; train longer, or "
+            "add --set schedule.warmup_epochs=%g",
+            *(recipe.epochs, recipe.lr, round(0.1 * recipe.epochs, 2)),
+        )
     validations = max(recipe.epochs // 10, 1)
     saved = shown = time.monotonic()
     shown_step = step

@@ -48,6 +48,18 @@ class ModelConfig(BaseModel):
     """The lidars it was trained on, with the intensity statistics that were used."""
 
 
+class Pretraining(BaseModel):
+    """What a backbone learned from before it saw a label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    """Name of the recipe it was distilled by; of a released checkpoint, the method."""
+    sources: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    epochs: int | None = None
+
+
 class RunConfig(BaseModel):
     """``recipe.yaml``: verb, data and effective recipe."""
 
@@ -58,9 +70,22 @@ class RunConfig(BaseModel):
     split: str = "train"
     parent: str | None = None
     """The run whose backbone this one started from."""
+    pretraining: Pretraining | None = None
+    """How that backbone was distilled; None for random weights."""
     model: ModelConfig
     recipe: DistilRecipe | SegmentRecipe | None = Field(default=None, discriminator="kind")
     version: str = ""
+
+    def taught(self) -> Pretraining | None:
+        """How the backbone of this run was distilled, here or in a run before it."""
+        if isinstance(self.recipe, DistilRecipe):
+            teachers = tuple(teacher.name for teacher in self.recipe.teachers)
+            return Pretraining(
+                recipe=self.recipe.name, sources=self.sources, teachers=teachers, epochs=self.recipe.epochs
+            )
+        if self.verb == "import-checkpoint":  # of the released backbones, those of ScaLR+ have GELU
+            return Pretraining(recipe="scalr-plus" if self.model.student.activation == "gelu" else "scalr")
+        return self.pretraining
 
 
 def _tensors(write: Callable[[Path], object]) -> Callable[[Path], object]:

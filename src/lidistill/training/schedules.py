@@ -48,12 +48,13 @@ class CosineSchedule(_Strict):
     min_lr: float = Field(default=0.0, ge=0)
     """Learning rate at the end."""
 
+    def warmup(self, per_epoch: int) -> int:
+        """Iterations of the warm-up, with ``per_epoch`` of them in an epoch."""
+        return round(self.warmup_epochs * per_epoch) if self.warmup_iterations is None else self.warmup_iterations
+
     def factor(self, iteration: int, per_epoch: int, epochs: int, lr: float) -> float:
         """Factor of the base rate ``lr`` at ``iteration`` of ``epochs`` epochs of ``per_epoch`` iterations."""
-        warmup = self.warmup_iterations
-        if warmup is None:
-            warmup = round(self.warmup_epochs * per_epoch)
-        return warmup_cosine(iteration, warmup, epochs * per_epoch, self.min_lr / lr)
+        return warmup_cosine(iteration, self.warmup(per_epoch), epochs * per_epoch, self.min_lr / lr)
 
 
 class RsqrtSchedule(_Strict):
@@ -75,6 +76,10 @@ class RsqrtSchedule(_Strict):
             raise ValueError("give exactly one of cooldown_epochs and cooldown_start_epoch")
         return self
 
+    def warmup(self, per_epoch: int) -> int:
+        """Iterations of the warm-up, with ``per_epoch`` of them in an epoch."""
+        return round(self.warmup_epochs * per_epoch)
+
     def factor(self, iteration: int, per_epoch: int, epochs: int, lr: float) -> float:
         """Factor of the base rate ``lr`` at ``iteration`` of ``epochs`` epochs of ``per_epoch`` iterations."""
         start = self.cooldown_start_epoch
@@ -82,7 +87,7 @@ class RsqrtSchedule(_Strict):
             start = epochs - (self.cooldown_epochs or 0)
         return warmup_rsqrt_cooldown(
             iteration,
-            warmup=round(self.warmup_epochs * per_epoch),
+            warmup=self.warmup(per_epoch),
             timescale=self.timescale_epochs * per_epoch,
             cooldown_start=max(round(start * per_epoch), 0),
             total=epochs * per_epoch,

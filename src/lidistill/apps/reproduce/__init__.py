@@ -70,8 +70,12 @@ def finished(scale: Scale, seeds: Sequence[int], place: Place, options: tuple[st
     for row, column in scale.cells():
         made = [last_job(scale, row, column, seed, place, options).card() for seed in seeds]
         there: list[Card] = [card for card in made if card is not None]
-        if len(there) == len(seeds):
+        if len(there) < len(seeds):
+            continue
+        try:
             found[row.name, column.name] = merge_cards(there, f"{row.name}/{column.name}")
+        except InputError as error:
+            log.warning("row %r, column %r: left out: %s", row.name, column.name, error)
     return found
 
 
@@ -120,7 +124,7 @@ def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Pl
         lines.append(f"  {place_of} ({there})")
     lines += ["", "teachers", *(f"  {one} ({_whence(one)})" for one in teachers(planned))]
     lines += ["", f"{len(planned)} runs, {sum(job.done() for job in planned)} of them there"]
-    lines += [f"  {'done  ' if job.done() else ''}{job.command()}" for job in planned]
+    lines += [f"{n:5d} {'done  ' if job.done() else ''}{job.command()}" for n, job in enumerate(planned, 1)]
     waiting = [line for line in scale.rows if line.open]
     lines += [f"  open: {line.name}: {line.open}" for line in waiting]
     if size == "paper":

@@ -69,6 +69,9 @@ def run_here(jobs: Sequence[Job]) -> list[str]:
         except LidistillError as error:
             log.error("failed: %s", error)
             failed[job.folder] = f"{job.folder}: {error}"
+        except Exception as error:  # a GPU without memory, say: the other runs do not suffer for it
+            log.exception("failed")
+            failed[job.folder] = f"{job.folder}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     return list(failed.values())
 
 

@@ -217,5 +217,7 @@ def parse_table(values: Mapping[str, Any], name: str) -> Table:
         return Table.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        # one's own file has the parts of a scale at its top
+        loc = first["loc"][1:] if "city" not in values and first["loc"][:1] == ("city",) else first["loc"]
+        place = ".".join(map(str, loc)) or "the file"
         raise InputError(f"{name}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
