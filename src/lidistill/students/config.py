@@ -13,6 +13,29 @@ AXES = "xyz"
 LARGEST_GRID = 8192
 
 
+class VoxelConfig(BaseModel):
+    """The voxels of a sparse convolutional student."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    shape: Literal["cubic", "cylindrical"] = "cubic"
+    """``cylindrical``: range to the vertical axis, azimuth and height, as SLidR and its successors have it."""
+    size: float = Field(default=0.1, gt=0, le=10)
+    """Edge in metres; of cylindrical voxels along range and height."""
+    degrees: float = Field(default=1.0, gt=0, le=90)
+    """Width of a cylindrical voxel; 360 is a multiple of it."""
+    closed: bool = True
+    """Voxels on both sides of azimuth 180 degrees are neighbours; False leaves the seam of the published code."""
+    interpolate: bool = False
+    """A point reads the eight voxels around it (trilinear) instead of its own."""
+
+    @model_validator(mode="after")
+    def _whole_circle(self) -> VoxelConfig:
+        if abs(360 / self.degrees - round(360 / self.degrees)) > 1e-6:
+            raise ValueError(f"voxels of {self.degrees} degrees do not divide the circle evenly")
+        return self
+
+
 class StudentConfig(BaseModel):
     """A lidar network without its head.
 
@@ -23,11 +46,11 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str = "waffleiron"
-    """Architecture: ``waffleiron`` or the name of a plug-in (entry-point group ``lidistill.students``)."""
+    """``waffleiron``, ``minkunet``, ``spvcnn`` or a plug-in (entry-point group ``lidistill.students``)."""
     depth: int = Field(gt=0, le=1000)
-    """Number of layers."""
+    """Number of layers; of a MinkUNet or SPVCNN 18 or 34, as it is called."""
     width: int = Field(gt=0, le=65536)
-    """Number of features of a point between layers."""
+    """Number of features of a point between layers; of a MinkUNet or SPVCNN at the end, 96 as published."""
     norm: Literal["batch", "layer"]
     """Normalisation of the layers; the published 768-wide models use ``layer``."""
     activation: Literal["relu", "gelu"] = "relu"
@@ -42,6 +65,8 @@ class StudentConfig(BaseModel):
     """Lowest and highest x, y and z that the student sees, metres in the lidar frame."""
     cell: float = Field(default=0.5, gt=0)
     """Edge of the 2D cells, metres; an axis has as many whole cells as fit, stretched to fill it."""
+    voxels: VoxelConfig | None = None
+    """Of students with sparse convolutions, which have no use for ``cell``, ``neighbors``, ``activation``."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
 

@@ -35,12 +35,17 @@ def pack_plane(cells: Indices, offsets: Indices, grid: tuple[int, int]) -> dict[
     column, width = _window(column, offsets, grid[1])
     clouds = len(offsets) - 1
     image = np.repeat(np.arange(clouds), np.diff(offsets))
-    cells = (image * height + row) * width + column
-    counts = np.bincount(cells, minlength=clouds * height * width)
+    packed = pack_cells((image * height + row) * width + column, clouds * height * width)
+    return packed | {"starts": packed["starts"].reshape(clouds, height, width)}
+
+
+def pack_cells(cells: Indices, count: int) -> dict[str, NDArray[Any]]:
+    """The arrays of ``pack_plane`` for ``count`` cells that are no image but a row: ``starts`` is (1, 1, count)."""
+    counts = np.bincount(cells, minlength=count)
     return {
         "cells": cells,
         "order": stable_order(cells),
-        "starts": (counts.cumsum() - counts).reshape(clouds, height, width),
+        "starts": (counts.cumsum() - counts).reshape(1, 1, count),
         "weights": (1 / counts[cells]).astype(np.float32),
     }
 

@@ -19,13 +19,14 @@ GROUP = "lidistill.students"
 """Entry points of third parties: kind of student -> function (StudentConfig) -> Student."""
 
 NAME = re.compile(r"(?P<kind>[a-z][a-z0-9_]*)-(?P<depth>\d+)-(?P<width>\d+)")
+VOXEL_KINDS = ("minkunet", "spvcnn")
 LAYER_NORM_FROM = 768
 """Batch norm is numerically unstable in models of this width and beyond (ScaLR, section 4.1)."""
 
 
 def student_kinds() -> tuple[str, ...]:
     """Kinds that ``student_config`` knows: built-in and those of installed plug-ins."""
-    return tuple(sorted({"waffleiron", *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(sorted({"waffleiron", *VOXEL_KINDS, *(point.name for point in entry_points(group=GROUP))}))
 
 
 def student_config(name: str, **overrides: Any) -> StudentConfig:
@@ -45,9 +46,13 @@ def student_config(name: str, **overrides: Any) -> StudentConfig:
     for field in overrides:
         if field not in StudentConfig.model_fields:
             raise InputError(f"student {name}: unknown key {field!r}{nearest(field, StudentConfig.model_fields)}")
-    norm = "layer" if width >= LAYER_NORM_FROM else "batch"
+    given: dict[str, Any] = {"norm": "layer" if width >= LAYER_NORM_FROM else "batch"}
+    if kind in VOXEL_KINDS:
+        # SPVCNN interpolates as published
+        given["voxels"] = {"interpolate": kind == "spvcnn"}
+    given |= overrides
     try:
-        return StudentConfig(**{"kind": kind, "depth": depth, "width": width, "norm": norm, **overrides})
+        return StudentConfig(**{"kind": kind, "depth": depth, "width": width, **given})
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(str(part) for part in fault["loc"])
@@ -61,6 +66,10 @@ def build_student(config: StudentConfig) -> Student:
         from lidistill.students.waffleiron import WaffleIron
 
         return WaffleIron(config)
+    if config.kind in VOXEL_KINDS:
+        from lidistill.students.minkunet import MinkUNet
+
+        return MinkUNet(config)
     for point in entry_points(group=GROUP, name=config.kind):
         plug_in: Callable[[StudentConfig], Student] = point.load()
         return plug_in(config)

@@ -1,0 +1,177 @@
+"""MinkUNet (Choy et al., CVPR 2019), the Res16UNet34C of SLidR, and SPVCNN (Tang et al., ECCV 2020), packed.
+
+Voxels of five resolutions, residual blocks, skip connections; every point reads the features of its voxel, or of the
+eight around it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lidistill.errors import InputError
+from lidistill.students.batch import PointBatch
+from lidistill.students.config import StudentConfig, VoxelConfig
+from lidistill.students.planes import Plane
+from lidistill.students.sparse import KernelMap, SparseConv
+from lidistill.students.student import Student
+from lidistill.students.voxels import KERNEL, LEVELS, VoxelTokenizer
+
+STEM, PLANES = 32, (32, 64, 128, 256, 256, 128, 96, 96)
+"""Channels after the stem and after each of the eight stages, for a width of 96 (SLidR)."""
+BLOCKS = {18: (2, 2, 2, 2, 2, 2, 2, 2), 34: (2, 3, 4, 6, 2, 2, 2, 2)}
+MOMENTUM = 0.05
+"""Of batch norm, as in SLidR's pretraining."""
+FUSED = (4, 2)
+"""Levels at which the point branch of SPVCNN meets the voxels between its start and its end at level 0."""
+
+
+class MinkUNet(Student):
+    """``depth`` 18 or 34; ``width`` 96 is the published size, others scale all channels."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        if config.depth not in BLOCKS:
+            raise InputError(f"student {config.name}: a {config.kind} is {' or '.join(map(str, BLOCKS))} deep")
+        self.config = config
+        self.voxels = config.voxels or VoxelConfig()
+        points = config.kind == "spvcnn"
+        self.tokenizer = VoxelTokenizer(config.fov, self.voxels, (0, 2, 4) if points else (0,))
+        stem, *planes = (max(round(size * config.width / PLANES[-1]), 1) for size in (STEM, *PLANES))
+        self.embedding = Unit(config, config.in_channels, stem, KERNEL)
+        skips = [stem, *planes[:3]]
+        self.layers = nn.ModuleList()
+        before = stem
+        for number, (size, blocks) in enumerate(zip(planes, BLOCKS[config.depth], strict=True)):
+            if number < LEVELS - 1:
+                self.layers.append(Stage(config, before, before, before, size, blocks))
+            else:
+                self.layers.append(Stage(config, before, size, size + skips.pop(), size, blocks))
+            before = size
+        sizes = [stem, planes[3], planes[5], planes[7]]
+        self.points = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), _norm(config, b), nn.ReLU(inplace=True))
+            for a, b in itertools.pairwise(sizes)
+            if points
+        )
+
+    def forward(self, batch: PointBatch) -> Tensor:
+        """Features (M, width) of the M packed points, in their order."""
+        pyramid = Pyramid.of(batch.prepared, self.voxels.interpolate)
+        features = batch.features[:, : self.config.in_channels]
+        voxels = self.embedding(pyramid.gather(features, 0), pyramid.same[0])
+        tokens = pyramid.read(voxels, 0) if self.points else voxels
+        if self.points:
+            voxels = pyramid.gather(tokens, 0)
+        skips = []
+        for level in range(LEVELS - 1):
+            skips.append(voxels)
+            voxels = self.layers[level](voxels, pyramid.down[level], pyramid.same[level + 1])
+        for number, level in enumerate(reversed(range(LEVELS - 1)), LEVELS - 1):
+            if self.points and level + 1 in FUSED:
+                tokens = pyramid.read(voxels, level + 1) + self.points[(number - LEVELS + 1) // 2](tokens)
+                voxels = pyramid.gather(tokens, level + 1)
+            voxels = self.layers[number](voxels, pyramid.down[level].inverse(), pyramid.same[level], skips.pop())
+        found = pyramid.read(voxels, 0)
+        return found + self.points[-1](tokens) if self.points else found
+
+
+class Unit(nn.Module):
+    """Convolution, norm, ReLU."""
+
+    def __init__(self, config: StudentConfig, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = SparseConv(inputs, outputs, kernel)
+        self.norm = _norm(config, outputs)
+
+    def forward(self, voxels: Tensor, where: KernelMap) -> Tensor:
+        """(inputs of the map, C) -> (its outputs, C')."""
+        return functional.relu(self.norm(self.conv(voxels, where)), inplace=True)
+
+
+class Stage(nn.Module):
+    """To the next level, ``inputs`` to ``moved`` channels, then residual blocks from ``joined`` (with a skip) to
+    ``outputs``.
+    """
+
+    def __init__(self, config: StudentConfig, inputs: int, moved: int, joined: int, outputs: int, blocks: int) -> None:
+        super().__init__()
+        self.move = Unit(config, inputs, moved, 2)
+        sizes = [joined] + [outputs] * blocks
+        self.blocks = nn.ModuleList(Block(config, a, b) for a, b in itertools.pairwise(sizes))
+
+    def forward(self, voxels: Tensor, move: KernelMap, same: KernelMap, skip: Tensor | None = None) -> Tensor:
+        """Voxels of one level to those of the next one down or up."""
+        voxels = self.move(voxels, move)
+        if skip is not None:
+            voxels = torch.cat([voxels, skip.to(voxels.dtype)], dim=1)
+        for block in self.blocks:
+            voxels = block(voxels, same)
+        return voxels
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut, which is linear where the number of channels changes (ResNet's basic block)."""
+
+    def __init__(self, config: StudentConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = Unit(config, inputs, outputs, KERNEL)
+        self.conv = SparseConv(outputs, outputs, KERNEL)
+        self.norm = _norm(config, outputs)
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs
+            else nn.Sequential(nn.Linear(inputs, outputs, bias=False), _norm(config, outputs))
+        )
+
+    def forward(self, voxels: Tensor, same: KernelMap) -> Tensor:
+        """(V, inputs) -> (V, outputs)."""
+        branch = self.norm(self.conv(self.first(voxels, same), same))
+        return functional.relu(branch + self.shortcut(voxels), inplace=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """The voxels of a batch: ``same[l]`` for convolutions within level l, ``down[l]`` from there to level l + 1."""
+
+    prepared: Mapping[str, Tensor]
+    same: tuple[KernelMap, ...]
+    down: tuple[KernelMap, ...]
+    interpolate: bool
+
+    @classmethod
+    def of(cls, prepared: Mapping[str, Tensor], interpolate: bool) -> Pyramid:
+        """From what the tokenizer prepared; ``interpolate``: whether points read the eight voxels around them."""
+        sizes = prepared["sizes"].tolist()
+        same, down = [], []
+        for level in range(LEVELS):
+            pairs, counts = prepared[f"same_{level}"], prepared[f"same_counts_{level}"].tolist()
+            same.append(KernelMap.submanifold(pairs, counts, sizes[level], KERNEL))
+        for level in range(LEVELS - 1):
+            pairs, counts = prepared[f"down_{level}"], prepared[f"down_counts_{level}"].tolist()
+            down.append(KernelMap.strided(pairs, counts, sizes[level], sizes[level + 1]))
+        return cls(prepared, tuple(same), tuple(down), interpolate)
+
+    def gather(self, points: Tensor, level: int) -> Tensor:
+        """(M, C) -> (V, C): the mean of the points of every voxel."""
+        return self._plane(points, level).flatten(points)[0, :, 0].T
+
+    def read(self, voxels: Tensor, level: int) -> Tensor:
+        """(V, C) -> (M, C): what every point finds in its voxel, or in the eight around it."""
+        if not self.interpolate:
+            return self._plane(voxels, level).inflate(voxels.T[None, :, None])
+        corners, shares = (self.prepared[f"{name}_{level}"] for name in ("corners", "shares"))
+        return functional.embedding_bag(corners, voxels, mode="sum", per_sample_weights=shares.to(voxels.dtype))
+
+    def _plane(self, like: Tensor, level: int) -> Plane:
+        """The voxels of a level as an image of one row."""
+        return Plane.of(self.prepared, level, like.dtype)
+
+
+def _norm(config: StudentConfig, size: int) -> nn.Module:
+    return nn.BatchNorm1d(size, momentum=MOMENTUM) if config.norm == "batch" else nn.LayerNorm(size)
