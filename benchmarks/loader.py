@@ -35,8 +35,9 @@ import published_pipeline as published
 from lidistill.evaluation.table import text_table
 from lidistill.students.registry import build_student
 from lidistill.students.tokenizer import PlaneTokenizer
+from lidistill.training.distil_samples import distil_sample
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
-from lidistill.training.samples import Collate, distil_sample, full_sample, train_sample
+from lidistill.training.samples import Collate, full_sample, train_sample
 from lidistill.transforms import nearest
 from loader_agreement import disagreement
 from loader_inputs import Input, inputs

@@ -38,7 +38,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         "import sys; from lidistill.cli import main\n"
         f"try: main({arguments!r})\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'lightning', 'transformers', 'scipy', 'matplotlib', 'embreex', 'laspy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'scipy', 'matplotlib', 'embreex', 'laspy', 'skimage'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

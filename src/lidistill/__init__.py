@@ -22,6 +22,7 @@ __all__ = [
     "report",
     "reproduce",
     "simulate",
+    "superpixels",
     "table",
 ]
 

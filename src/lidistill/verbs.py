@@ -154,6 +154,43 @@ def doctor(
     return act(found, frames=frames, out=out, page=page, json=json, statistics=statistics, workers=workers)
 
 
+def superpixels(
+    source: Positional[Data],
+    *,
+    method: Annotated[Literal["slic", "sam", "argmax"], arg(help="How pictures are cut.")] = "slic",
+    model: Annotated[
+        str | None,
+        arg(metavar="NAME", help="Network of sam or argmax: hub name or local folder; for argmax also program.pt2."),
+    ] = None,
+    set: UseAppendAction[
+        Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="A parameter of the method, such as n_segments=100.")]
+    ] = (),
+    split: Annotated[str | None, arg(help="Only this split; default: all frames.")] = None,
+    out: Annotated[
+        Path | None, arg(metavar="FOLDER", help="Where they go; default: beside the data, where training finds them.")
+    ] = None,
+    shard: Annotated[str | None, arg(metavar="I/N", help="Only one share of the frames: 0/4, 1/4, 2/4 or 3/4.")] = None,
+    workers: Annotated[
+        int | None, arg(metavar="N", help="Processes; default: the machine's cores for slic, 1 for networks.")
+    ] = None,
+) -> Path:
+    """Cut the pictures of a data set into superpixels, once, for the objectives that compare them.
+
+    slic as in SLidR, sam (automatic masks) as in Seal, argmax: the classes of a segmentation network. Writes one PNG of
+    ids per picture and a page that shows some; an interrupted call goes on where it stopped.
+
+    Try:
+
+        $ lidistill superpixels my_rig/
+        $ lidistill superpixels nuscenes:/data/nuscenes --split train --shard 0/4 --workers 16
+        $ lidistill superpixels my_rig/ --method sam --model facebook/sam-vit-base --set points=16
+        $ lidistill superpixels my_rig/ --method argmax --model my_segformer/ --out classes/
+    """
+    from lidistill.apps.superpixels import superpixels as act
+
+    return act(source, method=method, model=model, set=set, split=split, out=out, shard=shard, workers=workers)
+
+
 def pretrain(
     sources: Positional[
         Annotated[tuple[str, ...], arg(metavar="SOURCE", help="One or more sources of scans and images.")]

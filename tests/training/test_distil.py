@@ -18,8 +18,9 @@ from lidistill.teachers.colors import ColorMatch, ColorStatistics
 from lidistill.teachers.joint import join
 from lidistill.teachers.teacher import Teacher
 from lidistill.training.distil import FeatureMaps, by_teacher, measure_colors, teacher_features
+from lidistill.training.distil_samples import DistilBatch, DistilSample, distil_sample
 from lidistill.training.recipe import DistilRecipe, load_recipe
-from lidistill.training.samples import Collate, DistilBatch, DistilSample, TrainSamples, distil_sample
+from lidistill.training.samples import Collate, TrainSamples
 
 SMALL, LARGE = (24, 48), (48, 160)
 PLAIN = {"name": "a", "image_size": list(SMALL)}
@@ -80,7 +81,7 @@ def test_every_teacher_is_shown_its_own_picture(frame: Frame) -> None:
     sample = draw(counted, recipe(PLAIN, *OTHERS))
     assert len(decoded) == 1
     assert sample.shown == (0, 0, 1, 2)
-    assert [tuple(one.shape) for one in sample.images] == [(3, *SMALL), (3, *LARGE), (3, *SMALL)]
+    assert [tuple(one.shape) for one in sample.images] == [(1, 3, *SMALL), (1, 3, *LARGE), (1, 3, *SMALL)]
     assert not torch.equal(sample.images[0], sample.images[2])
     for teacher, number in zip((PLAIN, *OTHERS), sample.shown, strict=True):
         alone = draw(frame, recipe(teacher))
@@ -94,7 +95,7 @@ def test_other_colours_are_another_picture(frame: Frame) -> None:
     match = ColorMatch(ColorStatistics((90.0, 90.0, 90.0), (30.0, 30.0, 30.0)), COLORS)
     sample = draw(frame, said, None, match, match)
     assert sample.shown == (0, 1, 1)
-    assert torch.equal(sample.images[1], match(sample.images[0]))
+    assert torch.equal(sample.images[1], match(sample.images[0][0])[None])
 
 
 def test_colours_are_measured_once_for_those_who_ask(rig: Path) -> None:

@@ -16,14 +16,13 @@ from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame
 from lidistill.students.registry import build_student
 from lidistill.taxonomy import load
+from lidistill.training.distil_samples import DistilBatch, distil_sample
 from lidistill.training.recipe import load_recipe
 from lidistill.training.samples import (
     Collate,
-    DistilBatch,
     SegmentBatch,
     Skip,
     TrainSamples,
-    distil_sample,
     full_sample,
     train_sample,
 )
@@ -55,7 +54,7 @@ def test_the_paired_pixel_shows_the_point(frame: Frame) -> None:
     for seed in range(6):
         sample = distil_sample(frame, DISTIL, TOKENIZER, np.random.default_rng(seed))
         assert sample.shown == (0,)
-        (image,), (pixels,) = sample.images, sample.pixels
+        ((image,),), (pixels,) = sample.images, sample.pixels
         assert image.shape == (3, *SIZE)
         u, v = pixels.long().T
         assert u.min() >= 0
@@ -89,7 +88,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(rig: Path) -> None:
 
 
 def test_cameras_are_drawn_evenly(frame: Frame) -> None:
-    pictures = [distil_sample(frame, DISTIL, TOKENIZER, np.random.default_rng(s)).picture for s in range(40)]
+    pictures = [distil_sample(frame, DISTIL, TOKENIZER, np.random.default_rng(s)).pictures[0] for s in range(40)]
     counts = [pictures.count(name) for name in sorted(set(pictures))]
     assert len(counts) == 2
     assert min(counts) > 8

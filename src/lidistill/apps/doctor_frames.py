@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
+from lidistill.processes import nameless_main
 from lidistill.sensing.examine.edges import PictureEdges, ScanEdges, picture_edges, scan_edges
 from lidistill.sensing.examine.scan import ScanFigures, scan_figures
 from lidistill.sensing.frame import CameraView, Frame
@@ -95,23 +93,9 @@ def examine_frames(source: Source, jobs: Sequence[Job], workers: int | None) -> 
         return
     # forkserver: the calling process may have threads, which do not survive a fork
     with ProcessPoolExecutor(count, get_context("forkserver"), _receive, (source,)) as pool:
-        with _nameless_main():
+        with nameless_main():
             results = pool.map(_examine, jobs, chunksize=1)
         yield from results
-
-
-@contextmanager
-def _nameless_main() -> Iterator[None]:
-    """Processes started here do not run the caller's script again: a plain one would call the doctor in each of them.
-
-    A reader that the script itself defines could not be sent to them then, but sources come from installed packages.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 _source: Source | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from lidistill import __version__
 from lidistill.apps.charts import Series, chart
 from lidistill.apps.doctor_findings import bad_files
-from lidistill.apps.report_page import page, section, tiles
+from lidistill.apps.report_page import figure, narrow, page, section, tiles
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.evaluation.palette import depth_colors
@@ -32,8 +29,6 @@ from lidistill.sensing.pairing import pair
 if TYPE_CHECKING:
     from lidistill.apps.doctor import DoctorReport
 
-WIDEST = 960
-"""Pixels of an overlay."""
 AXES = ("x (right): up and down", "y (down): left and right", "z (forward): roll")
 
 
@@ -130,19 +125,12 @@ def _overlays(report: DoctorReport, test: CameraTest, frame: Frame | None) -> li
         mended = replace(view, from_lidar=fixed.from_lidar, intrinsics=fixed.intrinsics)
         pictures.append(_overlay(frame, mended, image))
         captions.append(f"after: {test.fix}")
-    return [_figure(stack(pictures, captions), f"{frame.token}, points coloured by distance (yellow near, violet far)")]
+    return [figure(stack(pictures, captions), f"{frame.token}, points coloured by distance (yellow near, violet far)")]
 
 
 def _overlay(frame: Frame, view: CameraView, image: Picture) -> Picture:
     pairs = pair(frame, view, occlusion=bool(np.linalg.det(view.from_lidar[:3, :3]) > 0))
-    return _small(overlay(image, pairs, radius=max(image.shape[1] / 900, 1.0)))
-
-
-def _small(picture: Picture) -> Picture:
-    if picture.shape[1] <= WIDEST:
-        return picture
-    size = (WIDEST, round(picture.shape[0] * WIDEST / picture.shape[1]))
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return narrow(overlay(image, pairs, radius=max(image.shape[1] / 900, 1.0)))
 
 
 def _curves(test: CameraTest) -> str:
@@ -160,7 +148,7 @@ def _untested(report: DoctorReport, frame: Frame | None) -> str:
     lost = [f"{name}: {figures['says']}" for name, figures in cameras if not figures["pictures"]]
     tested = {test.camera for test in report.cameras}
     views = [view for view in (frame.views if frame is not None else ()) if view.name not in tested]
-    shown = [_figure(_overlay(frame, view, view.image()), view.name) for view in views if frame is not None]
+    shown = [figure(_overlay(frame, view, view.image()), view.name) for view in views if frame is not None]
     return "\n".join([_list(lost), *shown])
 
 
@@ -175,7 +163,7 @@ def _scans(report: DoctorReport, frame: Frame | None) -> str:
     if frame is not None:
         from_top = from_above(frame.sensor.forward, size=(540, 540))
         colors = depth_colors(np.linalg.norm(frame.points, axis=1))
-        parts.append(_figure(render_cloud(frame.points, colors, from_top), f"{frame.token} from above"))
+        parts.append(figure(render_cloud(frame.points, colors, from_top), f"{frame.token} from above"))
     return f'<div class="charts">{"".join(parts)}</div>' if parts else ""
 
 
@@ -194,15 +182,6 @@ def _labels(labels: dict[str, int]) -> str:
 
 def _list(faults: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{html.escape(fault)}</li>' for fault in faults)}</ul>" if faults else ""
-
-
-def _figure(picture: Picture, caption: str) -> str:
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "JPEG", quality=82)
-    data = base64.b64encode(content.getvalue()).decode()
-    words = html.escape(caption)
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="{words}">'
-    return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
 
 
 def _frame(report: DoctorReport, source: Source) -> Frame | None:

@@ -63,9 +63,11 @@ def draw_gallery(
         pictures["overlay.jpg"] = overlay(view.image(), pairs), caption
     features = (seen.features if run.config.model.classes else seen.outputs).numpy()
     maps = None
-    if teachers and view is not None and isinstance(run.config.recipe, DistilRecipe):
+    recipe = run.config.recipe
+    # a space of its own, for points and pixels, is not the teacher's
+    if teachers and view is not None and isinstance(recipe, DistilRecipe) and recipe.image_head is None:
         matches = (colors or {}).get(part.spec) or [None] * len(teachers)
-        maps = _teacher_map(teachers, view, run.config.recipe, matches)
+        maps = _teacher_map(teachers, view, recipe, matches)
     pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)
     found = _correlations(frame, view, pairs, features, seen, maps)
     if found is not None:

@@ -12,6 +12,7 @@ from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.errors import InputError
+from lidistill.segmenters.store import open_superpixels
 from lidistill.students.config import HeadConfig
 from lidistill.teachers.joint import labels
 from lidistill.teachers.registry import load_teachers
@@ -46,6 +47,7 @@ def pretrain(
     train = open_mixture(specs, "train")
     if not train[0].views:
         raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")
+    divided = None if chosen.superpixels is None else open_superpixels(train, chosen.superpixels)
     teachers = load_teachers(chosen.teachers)
     model = ModelConfig(
         student=chosen.student,
@@ -61,7 +63,7 @@ def pretrain(
         colors = measure_colors(train, teachers)
         heard = [f"{name} ({t.dim} features)" for name, t in zip(labels(teachers), teachers, strict=True)]
         log.info("%d scans, teacher %s, student %s", len(train), " + ".join(heard), chosen.student.name)
-        trained = distil(fabric, run, train, held_out, chosen, teachers, colors)
+        trained = distil(fabric, run, train, held_out, chosen, teachers, colors, divided)
         if not fabric.is_global_zero:
             return run.path
         draw_gallery(run, trained, held_out or train, teachers, colors)
@@ -76,7 +78,7 @@ def head(recipe: DistilRecipe, sizes: Sequence[int]) -> HeadConfig:
     Several teachers need two layers (ScaLR); unless the recipe gives their width, it is the wider of the student's
     and of all features together, so that no point of the head is narrower than both its ends.
     """
-    outputs, hidden = sum(sizes), recipe.head_hidden
-    if hidden is None and len(sizes) > 1:
+    outputs, hidden = recipe.image_head or sum(sizes), recipe.head_hidden
+    if hidden is None and len(sizes) > 1 and recipe.image_head is None:
         hidden = max(recipe.student.width, outputs)
     return HeadConfig(kind="mlp" if hidden else "linear", outputs=outputs, hidden=hidden)

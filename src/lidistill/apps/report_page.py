@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
+
+import numpy as np
+from PIL import Image
+
+from lidistill.evaluation.render import Picture
+
+WIDEST = 960
+"""Pixels of a picture in a page."""
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1c2330; --soft: #5d6878; --line: #dfe3ea; --card: #f6f7f9;
@@ -82,3 +92,21 @@ def tiles(figures: list[tuple[str, str]]) -> str:
     """The main figures: (value, what it is)."""
     inner = "".join(f'<div class="tile"><b>{html.escape(v)}</b><span>{html.escape(w)}</span></div>' for v, w in figures)
     return f'<div class="tiles">{inner}</div>' if figures else ""
+
+
+def figure(picture: Picture, caption: str) -> str:
+    """A picture inside the page, with its caption."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=82)
+    data = base64.b64encode(content.getvalue()).decode()
+    words = html.escape(caption)
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="{words}">'
+    return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
+
+
+def narrow(picture: Picture) -> Picture:
+    """The picture, made smaller if it is wider than a page shows."""
+    if picture.shape[1] <= WIDEST:
+        return picture
+    size = (WIDEST, round(picture.shape[0] * WIDEST / picture.shape[1]))
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

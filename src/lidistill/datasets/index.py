@@ -67,7 +67,7 @@ def open_index(name: str, beside: Path, inputs: Sequence[Path], version: int, bu
     texts are byte strings (``S``). Raises ``InputError`` when an input is missing or no cache folder can be written to.
     """
     file = f"{name}-{_digest(inputs, version)}.npz"
-    folders = _folders(beside)
+    folders = cache_folders(beside)
     for folder in folders:
         if _sound(folder / file):
             return Index(folder / file)
@@ -99,8 +99,8 @@ def _digest(inputs: Sequence[Path], version: int) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def _folders(beside: Path) -> list[Path]:
-    """Where an index may lie, the best place first."""
+def cache_folders(beside: Path) -> list[Path]:
+    """Where an index, or whatever else is made of the data in ``beside``, may lie: the best place first."""
     place = hashlib.sha256(str(beside.resolve()).encode()).hexdigest()[:12]
     if root := os.environ.get(VARIABLE):
         return [Path(root).expanduser() / place]

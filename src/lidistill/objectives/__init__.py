@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
     Objective = Callable[[Tensor, Tensor], Tensor]
 
-BUILT_IN = {"similarity": "lidistill.objectives.similarity:similarity"}
+BUILT_IN = {
+    "similarity": "lidistill.objectives.similarity:similarity",
+    "ppkt": "lidistill.objectives.ppkt:ppkt",
+}
+OF_SUPERPIXELS = ("slidr", "st-slidr")
+"""Those that compare superpixels, not pixels: the training loop calls them."""
+UNIT = {"ppkt", *OF_SUPERPIXELS}
+"""Those that want unit vectors."""
 GROUP = "lidistill.objectives"
 
 
 def names() -> tuple[str, ...]:
     """Names that ``load`` knows: the built-in objectives and those of installed plug-ins."""
-    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(sorted({*BUILT_IN, *OF_SUPERPIXELS, *(point.name for point in entry_points(group=GROUP))}))
 
 
 def load(name: str) -> Objective:

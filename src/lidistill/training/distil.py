@@ -1,4 +1,4 @@
-"""Image-to-lidar distillation (ScaLR): frozen image teachers, one random camera per scan, one similarity."""
+"""Image-to-lidar distillation: frozen image teachers, a student, and the objective that compares them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lidistill.datasets.concat import parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
+from lidistill.objectives import UNIT
 from lidistill.objectives import load as load_objective
+from lidistill.objectives.pooling import frozen_means, pixel_means
+from lidistill.objectives.slidr import slidr
+from lidistill.objectives.st_slidr import st_slidr_balanced
+from lidistill.students.batch import PointBatch
 from lidistill.students.network import Network
 from lidistill.teachers.colors import ColorMatch, measure
 from lidistill.teachers.joint import join, labels
 from lidistill.teachers.sampling import sample
 from lidistill.teachers.teacher import Teacher
+from lidistill.training.distil_samples import DistilBatch, DistilSample
 from lidistill.training.loop import fit
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
-from lidistill.training.samples import Collate, DistilBatch, DistilSample, TrainSamples
+from lidistill.training.samples import Collate, TrainSamples
 
 if TYPE_CHECKING:
     from lidistill.objectives import Objective
+    from lidistill.segmenters.store import Superpixels
+
+
+DistilLoss = Callable[[nn.Module, DistilBatch], dict[str, Tensor]]
 
 
 class FeatureMaps:
@@ -64,7 +75,7 @@ class FeatureMaps:
 
 
 def teacher_features(maps: FeatureMaps, batch: DistilBatch) -> list[Tensor]:
-    """(M, D) float32: what every teacher says at the pixel of every point. No full-resolution map is ever built."""
+    """(P, D) float32: what every teacher says at the pixel of every pair. No full-resolution map is ever built."""
     found = []
     with torch.no_grad():
         for teacher, features, k in zip(maps.teachers, maps(batch), batch.shown, strict=True):
@@ -113,6 +124,23 @@ def by_teacher(
     return {name: objective(own, part) for name, own, part in zip(names, learned, said, strict=True)}
 
 
+class Distillation(nn.Module):
+    """What learns: the student's ``network`` and, for some objectives, an ``image_head`` that is not kept."""
+
+    def __init__(self, network: Network, said: int, width: int | None, *, unit: bool) -> None:
+        super().__init__()
+        self.network, self.unit = network, unit
+        # as a linear layer commutes with interpolation, it serves sampled pixels and whole maps alike
+        self.image_head = nn.Identity() if width is None else nn.Linear(said, width)
+
+    def forward(self, points: PointBatch, said: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (M, D) of the points, and what the teacher ``said`` (..., T) in the same space (..., D)."""
+        features, heard = self.network(points).float(), self.image_head(said).float()
+        if self.unit:
+            features = functional.normalize(features, dim=1)
+        return features, heard
+
+
 def distil(
     fabric: Fabric,
     run: Run,
@@ -121,56 +149,101 @@ def distil(
     recipe: DistilRecipe,
     teachers: Sequence[Teacher],
     colors: Mapping[str, Sequence[ColorMatch | None]],
+    superpixels: Superpixels | None = None,
 ) -> Network:
     """Train a student on ``train`` and write it into ``run``; continues from the run's checkpoint if there is one.
 
     ``teachers``: those of the recipe, in its order; several are heard at once, see ``joint.join``.
     ``validation``: held-out frames whose loss is logged about ten times. ``colors``: see ``measure_colors``.
+    ``superpixels``: of all these frames, for objectives that compare them.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
+    said = sum(teacher.dim for teacher in teachers)
+    learning = Distillation(network, said, recipe.image_head, unit=recipe.objective in UNIT)
     maps = FeatureMaps([teacher.to(fabric.device) for teacher in teachers], recipe.teacher_memory)
-    weights = [teacher.weight for teacher in recipe.teachers]
-    objective = load_objective(recipe.objective)
 
-    def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
-        with fabric.autocast():
-            found = teacher_features(maps, batch)
-        target = join(found, weights)
-        features = model(batch.points).float()
-        beside = {**by_teacher(objective, teachers, features.detach(), target), **by_source(features, target, batch)}
-        return {"loss": objective(features, target), **beside}
+    def samples(source: Source) -> TrainSamples:
+        return TrainSamples(source, recipe, network.backbone.tokenizer, colors, superpixels)
 
-    # AdamW over all parameters, one-dimensional ones included, as published
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    samples = TrainSamples(train, recipe, network.backbone.tokenizer, colors)
-    names = samples.names if len(samples.names) > 1 else ()
-
-    def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
-        """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
-        found = {}
-        for name in names:
-            clouds = torch.tensor([source == name for source in batch.sources], device=features.device)
-            rows = clouds[batch.image_index]
-            own = objective(features.detach()[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
-            found[f"loss/{name}"] = own
-        return found
-
-    network.train()
-    validate = (
-        None
-        if validation is None
-        else _validation(TrainSamples(validation, recipe, network.backbone.tokenizer, colors), loss, fabric.device)
-    )
-    fit(fabric, run, network, optimizer, samples, recipe, loss, validate)
+    train_samples = samples(train)
+    if superpixels is None:
+        names = train_samples.names if len(train_samples.names) > 1 else ()
+        loss = pixel_loss(fabric, recipe, maps, names)
+    else:
+        loss = superpixel_loss(fabric, recipe, maps, superpixels.count)
+    learning.train()
+    validate = None if validation is None else _validation(samples(validation), loss, fabric.device)
+    fit(fabric, run, learning, optimizer_of(learning, recipe), train_samples, recipe, loss, validate)
     if fabric.is_global_zero:
         run.save_network(network)
     fabric.barrier()
     return run.load_network()[0]
 
 
+def optimizer_of(learning: nn.Module, recipe: DistilRecipe) -> torch.optim.Optimizer:
+    """AdamW over all parameters, one-dimensional ones included (ScaLR), or SGD (SLidR), as published."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            learning.parameters(), lr=recipe.lr, momentum=0.9, dampening=0.1, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.AdamW(learning.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def pixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: Sequence[str]) -> DistilLoss:
+    """Points against their pixels: of every pair by itself (ScaLR), or against other pairs (PPKT).
+
+    ``names``: data sets of a mixture, whose losses are logged one by one.
+    """
+    objective = load_objective(recipe.objective)
+    weights = [teacher.weight for teacher in recipe.teachers]
+
+    def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
+        with fabric.autocast():
+            found = teacher_features(maps, batch)
+        features, target = model(batch.points, join(found, weights))
+        features = features[batch.rows]
+        if recipe.objective in UNIT:
+            target = functional.normalize(target, dim=1)
+        result = {"loss": objective(features, target)}
+        if recipe.image_head is None:
+            result |= by_teacher(objective, maps.teachers, features.detach(), target)
+        return result | by_source(features.detach(), target.detach(), batch)
+
+    def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
+        """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
+        found = {}
+        for name in names:
+            pictures = torch.tensor([source == name for source in batch.sources], device=features.device)
+            rows = pictures[batch.image_index]
+            own = objective(features[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
+            found[f"loss/{name}"] = own
+        return found
+
+    return loss
+
+
+def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, count: int) -> DistilLoss:
+    """Superpixels against the points in them (SLidR, ST-SLidR); ``count``: ids of a picture are below it."""
+
+    def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
+        assert batch.superpixels is not None
+        with torch.no_grad(), fabric.autocast():
+            (said,) = maps(batch)
+        features, heard = model(batch.points, said.permute(0, 2, 3, 1))
+        u, v = batch.pixels[0].long().unbind(1)
+        segments = batch.superpixels[batch.image_index, v, u]
+        segments = torch.where(segments < 0, segments, segments + batch.image_index * count)
+        compared = features[batch.rows], segments, pixel_means(heard.permute(0, 3, 1, 2), batch.superpixels, count)
+        if recipe.objective == "slidr":
+            return {"loss": slidr(*compared)}
+        return {"loss": st_slidr_balanced(*compared, frozen_means(said, batch.superpixels, count))}
+
+    return loss
+
+
 def _validation(
-    samples: TrainSamples, loss: Callable[[nn.Module, DistilBatch], dict[str, Tensor]], device: torch.device
+    samples: TrainSamples, loss: DistilLoss, device: torch.device
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that measures the loss on up to 64 held-out frames, always the same cameras and augmentations."""
     chosen = range(0, len(samples), max(len(samples) // 64, 1))
@@ -185,7 +258,7 @@ def _validation(
             for one in usable:
                 batch = collate([one]).batch
                 if isinstance(batch, DistilBatch):
-                    size = len(batch.points)
+                    size = len(batch.rows)
                     total += float(loss(model, batch.to(device))["loss"]) * size
                     pairs += size
         model.train()

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from lidistill.training.distil_samples import DistilBatch
 from lidistill.training.recipe import DistilRecipe, Mixture, SegmentRecipe
-from lidistill.training.samples import Collate, Collated, DistilBatch, SegmentBatch, TrainSamples
+from lidistill.training.samples import Collate, Collated, SegmentBatch, TrainSamples
 
 
 def epoch_order(sizes: Sequence[int], mixture: Mixture, seed: int, epoch: int) -> list[tuple[int, int]]:

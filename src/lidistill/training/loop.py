@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lidistill.errors import RunError
+from lidistill.training.distil_samples import DistilBatch
 from lidistill.training.loader import Order, resolve_workers, train_loader
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
 from lidistill.training.run import Run
-from lidistill.training.samples import Collated, DistilBatch, SegmentBatch, Skip, TrainSamples
+from lidistill.training.samples import Collated, SegmentBatch, Skip, TrainSamples
 
 log = logging.getLogger("lidistill")
 LOG_EVERY = 10

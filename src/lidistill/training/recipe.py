@@ -25,6 +25,8 @@ from pydantic import (
 
 from lidistill.datasets.fractions import PERCENTS
 from lidistill.errors import InputError, closest, nearest
+from lidistill.objectives import OF_SUPERPIXELS
+from lidistill.segmenters.methods import METHODS, Method
 from lidistill.students.config import Box, StudentConfig
 from lidistill.students.registry import student_config
 from lidistill.teachers.config import TeacherConfig
@@ -95,6 +97,21 @@ class DistilRecipe(_Common):
     """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+. With several teachers the
     head has two layers as published, None = as wide as its wider end (the published width is not known)."""
     objective: str = "similarity"
+    """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr`` or a plug-in."""
+    image_head: int | None = Field(None, gt=0)
+    """Width of a space into which a linear layer each brings points and pixels (64 in PPKT and SLidR); None = the
+    student learns the teacher's features as they are."""
+    superpixels: Method | None = None
+    """What divided the pictures (``lidistill superpixels``), for objectives that compare superpixels; ``slic`` stands
+    for that method with SLidR's values."""
+    cameras: Literal["one", "all"] = "one"
+    """``one``: a random camera, and of the scan what it sees (ScaLR); ``all``: every camera, the whole scan (SLidR)."""
+    crop: bool = False
+    """Crop and mirror pictures at random (PPKT, SLidR)."""
+    drop_cuboid: bool = False
+    """Cut a random cuboid out of every scan (PPKT, SLidR)."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """``sgd``: momentum 0.9, dampening 0.1 (PPKT, SLidR)."""
     occlusion: bool = True
     """Leave out points that the camera does not see (the papers keep them)."""
     teacher_memory: float = Field(0.0, ge=0)
@@ -103,6 +120,21 @@ class DistilRecipe(_Common):
     """Several sources: every frame once an epoch (proportional, as published), or as many frames of each (equal)."""
     min_pairs: int = Field(32, ge=1)
     """A sample with fewer point-pixel pairs teaches nothing and is skipped."""
+
+    @model_validator(mode="after")
+    def _fits_the_objective(self) -> DistilRecipe:
+        if (self.objective in OF_SUPERPIXELS) != (self.superpixels is not None):
+            raise ValueError(f"superpixels go with the objectives {' and '.join(OF_SUPERPIXELS)}, and those with them")
+        if self.superpixels is not None and len(self.teachers) > 1:
+            raise ValueError(f"objective {self.objective} has one teacher")
+        if self.crop and self.teacher_memory:
+            raise ValueError("teacher_memory remembers whole pictures, crop shows other pieces every time; set it to 0")
+        return self
+
+    @field_validator("superpixels", mode="before")
+    @classmethod
+    def _method_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @property
     def teachers(self) -> tuple[TeacherConfig, ...]:
@@ -174,7 +206,7 @@ class SegmentRecipe(_Common):
 
 
 Recipe = Annotated[DistilRecipe | SegmentRecipe, Field(discriminator="kind")]
-_TAGS = {"distil", "segment", "cosine", "rsqrt", "one", "several"}
+_TAGS = {"distil", "segment", "cosine", "rsqrt", "one", "several", *METHODS}
 _ADAPTER: TypeAdapter[DistilRecipe | SegmentRecipe] = TypeAdapter(Recipe)
 
 

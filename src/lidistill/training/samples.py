@@ -15,21 +15,26 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lidistill.datasets.concat import part_names, parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
+from lidistill.segmenters.store import Superpixels
 from lidistill.sensing.frame import Frame
-from lidistill.sensing.pairing import pair
 from lidistill.students.batch import Cloud, PointBatch, Tokenizer
 from lidistill.teachers.colors import ColorMatch
-from lidistill.teachers.images import prepare
+from lidistill.training.distil_samples import (
+    DistilBatch,
+    DistilSample,
+    collate_distil,
+    distil_sample,
+    visible_to_student,
+)
 from lidistill.training.mixing import Mixing
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
-from lidistill.transforms.augment import SegmentAugmentation, flip_xy, limit_points, rotate_z, scale
+from lidistill.transforms.augment import SegmentAugmentation
 from lidistill.transforms.features import point_features
 from lidistill.transforms.nearest import nearest_kept
 from lidistill.transforms.voxels import voxel_sample
@@ -44,23 +49,6 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class DistilSample:
-    """One scan as one camera saw it: ``images`` (3, h, w) float32 in [0, 1], ``pixels`` (N, 2) = (u, v) in each.
-
-    There are as many images as different ones that the teachers want; teacher t is shown ``images[shown[t]]``.
-    ``picture`` names what is on them: scan and camera.
-    """
-
-    cloud: Cloud
-    images: tuple[Tensor, ...]
-    pixels: tuple[Tensor, ...]
-    shown: tuple[int, ...]
-    picture: str
-    source: str = ""
-    """Name of the data set, in a mixture of several."""
-
-
-@dataclass(frozen=True)
 class SegmentSample:
     """One scan and its labels: ``labels`` (L,) uint8 of the labelled points, ``rows`` (L,) the cloud row of each."""
 
@@ -70,52 +58,6 @@ class SegmentSample:
     token: str
 
 
-def distil_sample(
-    frame: Frame,
-    recipe: DistilRecipe,
-    tokenizer: Tokenizer,
-    rng: np.random.Generator,
-    colors: Sequence[ColorMatch | None] | None = None,
-) -> DistilSample:
-    """Pair one random camera's pixels with the points that it sees (ScaLR, section 3.1), then augment the points.
-
-    Voxels are sampled among the paired points, so that none is lost to a representative that the camera does
-    not see; the coordinates are augmented after pairing and the features computed from them. ``colors``: how each
-    teacher wants the picture's; None = as they are.
-
-    Raises ``InputError`` when fewer than ``recipe.min_pairs`` pairs remain.
-    """
-    if not frame.views:
-        raise InputError(f"{frame.token}: no camera image; distillation needs one for every scan")
-    view = frame.views[rng.integers(len(frame.views))]
-    pairs = pair(frame, view, occlusion=recipe.occlusion)
-    seen = frame.points[pairs.rows]
-    kept = voxel_sample(seen, recipe.voxel, rng.permutation(len(seen))) if len(seen) else np.zeros(0, np.int64)
-    coords = scale(flip_xy(rotate_z(seen[kept], rng), rng), rng)
-    chosen = _visible_to_student(coords, recipe.points, tokenizer, rng)
-    kept, coords = kept[chosen], coords[chosen]
-    if len(kept) < recipe.min_pairs:
-        raise InputError(
-            f"{frame.token}: camera {view.name!r} sees {len(kept)} points, fewer than min_pairs = {recipe.min_pairs}; "
-            f"check the calibration with a projected overlay"
-        )
-    features = point_features(coords, frame.intensity[pairs.rows[kept]], frame.sensor)
-    recorded, images, pixels = view.image(), [], []
-    matches = [None] * len(recipe.teachers) if colors is None else colors
-    wanted = [(t.image_size, t.antialias, color) for t, color in zip(recipe.teachers, matches, strict=True)]
-    different = list(dict.fromkeys(wanted))
-    for (height, width), antialias, color in different:
-        image = prepare(recorded, (height, width), antialias=antialias)
-        images.append(image if color is None else color(image))
-        # published rule: the column and row of the recorded image, brought to the resized one and rounded down
-        ratio = np.array([width / view.width, height / view.height])
-        place = np.floor(np.floor(pairs.pixels[kept]) * ratio)
-        pixels.append(torch.from_numpy(place.astype(np.float32)))
-    shown = tuple(different.index(one) for one in wanted)
-    cloud = tokenizer(coords, features)
-    return DistilSample(cloud, tuple(images), tuple(pixels), shown, f"{frame.token}/{view.name}")
-
-
 def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator) -> SegmentSample:
     """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
     labels = _labels(frame)
@@ -123,24 +65,13 @@ def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng:
     points = frame.points.take(kept, axis=0)
     augmentation = SegmentAugmentation.draw(rng)
     coords = augmentation.coords(points)
-    chosen = _visible_to_student(coords, recipe.points, tokenizer, rng)
+    chosen = visible_to_student(coords, recipe.points, tokenizer, rng)
     if not len(chosen):
         raise InputError(f"{frame.token}: no point lies in the student's field of view; check the units and axes")
     kept = kept[chosen]
     features = point_features(points.take(chosen, axis=0), frame.intensity[kept], frame.sensor)
     cloud = tokenizer(coords.take(chosen, axis=0), augmentation.features(features))
     return SegmentSample(cloud, torch.from_numpy(labels[kept]), torch.arange(len(kept)), frame.token)
-
-
-def _visible_to_student(
-    coords: NDArray[np.float32], limit: int, tokenizer: Tokenizer, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Rows of at most ``limit`` points in the student's field of view, nearest to a random one of them.
-
-    The field of view comes first: the published order would choose the points around a far one and then drop them all.
-    """
-    inside = np.flatnonzero(tokenizer.inside(coords))
-    return inside[limit_points(coords.take(inside, axis=0), limit, rng)]
 
 
 def full_sample(frame: Frame, voxel: float, tokenizer: Tokenizer) -> SegmentSample:
@@ -171,7 +102,8 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
     """Training samples of ``source``, asked for as (pass over the data, index).
 
-    ``colors``: how pictures are brought to each teacher's colours, by the spec of the data set.
+    ``colors``: how pictures are brought to each teacher's colours, by the spec of the data set; ``superpixels``: those
+    of the pictures, where the recipe needs any.
     """
 
     def __init__(
@@ -180,9 +112,10 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         recipe: DistilRecipe | SegmentRecipe,
         tokenizer: Tokenizer,
         colors: Mapping[str, Sequence[ColorMatch | None]] = MappingProxyType({}),
+        superpixels: Superpixels | None = None,
     ) -> None:
         self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
-        self.colors = dict(colors)
+        self.colors, self.superpixels = dict(colors), superpixels
         self.names, self.specs = part_names(source), tuple(part.spec for part in parts(source))
         self.sizes = tuple(len(part) for part in parts(source))
         self.ends = tuple(accumulate(self.sizes))
@@ -198,7 +131,8 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         try:
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
-                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, self.colors.get(self.specs[part]))
+                colors = self.colors.get(self.specs[part])
+                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, colors, self.superpixels)
                 return replace(sample, source=self.names[part])
             if self.mixing is not None:
                 other = self._another(index, rng)
@@ -215,36 +149,6 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
 
 
 # ---- batches
-
-
-@dataclass(frozen=True)
-class DistilBatch:
-    """``images`` (B, 3, h, w) each; point m is paired with ``pixels[k][m]`` of ``images[k][image_index[m]]``.
-
-    Teacher t is shown ``images[shown[t]]``. ``pictures`` names what the B are of, ``sources`` the data set of each.
-    """
-
-    points: PointBatch
-    images: tuple[Tensor, ...]
-    image_index: Tensor
-    pixels: tuple[Tensor, ...]
-    shown: tuple[int, ...]
-    pictures: tuple[str, ...]
-    sources: tuple[str, ...]
-
-    def to(self, device: torch.device) -> DistilBatch:
-        """Copy to ``device``."""
-        images, pixels = (
-            tuple(t.to(device, non_blocking=True) for t in several) for several in (self.images, self.pixels)
-        )
-        index, points = self.image_index.to(device, non_blocking=True), self.points.to(device, non_blocking=True)
-        return replace(self, points=points, images=images, image_index=index, pixels=pixels)
-
-    def pin_memory(self) -> DistilBatch:
-        """Copy to page-locked memory (called by torch's loader)."""
-        images, pixels = (tuple(t.pin_memory() for t in several) for several in (self.images, self.pixels))
-        index, points = self.image_index.pin_memory(), self.points.pin_memory()
-        return replace(self, points=points, images=images, image_index=index, pixels=pixels)
 
 
 @dataclass(frozen=True)
@@ -296,15 +200,8 @@ class Collate:
         distil = [s for s in samples if isinstance(s, DistilSample)]
         segment = [s for s in samples if isinstance(s, SegmentSample)]
         if distil:
-            return Collated(self._distil(distil), skipped)
+            return Collated(collate_distil(distil, self.tokenizer), skipped)
         return Collated(self._segment(segment) if segment else None, skipped)
-
-    def _distil(self, samples: Sequence[DistilSample]) -> DistilBatch:
-        points = self.tokenizer.collate([s.cloud for s in samples])
-        images = tuple(torch.stack(same) for same in zip(*(s.images for s in samples), strict=True))
-        pixels = tuple(torch.cat(same) for same in zip(*(s.pixels for s in samples), strict=True))
-        pictures, sources = tuple(s.picture for s in samples), tuple(s.source for s in samples)
-        return DistilBatch(points, images, points.cloud_index(), pixels, samples[0].shown, pictures, sources)
 
     def _segment(self, samples: Sequence[SegmentSample]) -> SegmentBatch:
         points = self.tokenizer.collate([s.cloud for s in samples])

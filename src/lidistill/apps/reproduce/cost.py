@@ -30,6 +30,9 @@ of each for a GELU, which unlike a ReLU is not computed in place. Counted with `
 width of 96, 20 000 points, cells of 0.25, 0.5 and 2 m. Each is written and read about three times in training."""
 EMBEDDED = 6
 """The same for the embedding, per point; the neighbours' values are made again when they are needed."""
+VOXELS = {18: (1.0e6, 2300), 34: (1.2e6, 2500)}
+"""Multiply-adds of a MinkUNet per voxel, and values that its convolutions read and write, for a width of 96; counted on
+a scan of SemanticKITTI with cubes of 0.1 m (48 000 voxels, each meeting 7 others), alike on cylindrical ones."""
 TRANSFORMERS = {"s": (12, 384), "b": (12, 768), "l": (24, 1024), "g": (40, 1536), "h": (32, 1280)}
 """Depth and width by size."""
 SCANS = {
@@ -60,18 +63,11 @@ def cost(job: Job) -> Cost:
     scans = sum(_scans(source) for source in job.sources)
     share = 1.0 if isinstance(recipe, DistilRecipe) else float(dict(job.options).get("fraction", recipe.fraction))
     scans = max(round(scans * share), 1)
-    width, depth, near = student.width, student.depth, student.neighbors
-    forward = 2 * recipe.points * (depth * (2 * width**2 + 20 * width) + (near + 3) * width**2)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
-    value = width * 2  # bytes in bf16
-    layer = value * _kept(student, recipe.points)
+    load = (_waffleiron if student.voxels is None else _minkunet)(student, recipe.points, trained == 3)
     passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
-    traffic = (depth * layer * 1.5 + value * recipe.points * 3 * near) * passes
-    seconds = passes * forward / RATE + traffic / BANDWIDTH
-    entering = value * recipe.points * 2  # what goes into a layer, in full precision
-    layers = layer if trained == 1 else depth * entering + layer if student.checkpointing else depth * layer
-    kept = (layers + value * recipe.points * EMBEDDED) * recipe.batch_size
-    memory = kept + 16.0 * (2 * depth * width**2)
+    seconds = passes * (2 * load.multiply_adds / RATE + load.traffic / BANDWIDTH)
+    memory = load.kept * recipe.batch_size + 16.0 * load.weights
     if isinstance(recipe, DistilRecipe):
         for teacher in recipe.teachers:
             arithmetic, weights = _transformer(teacher.name, teacher.image_size)
@@ -95,12 +91,41 @@ def _scans(source: str) -> int:
     return SCANS[f"{name}?{split}" if f"{name}?{split}" in SCANS else name]
 
 
-def _kept(student: StudentConfig, points: int) -> float:
-    """Values of C channels that the backward pass keeps of a layer for one cloud: the mean of the three planes."""
+@dataclass(frozen=True)
+class Load:
+    """What a student asks for one cloud: ``multiply_adds`` and bytes of ``traffic`` of a forward pass, bytes that are
+    ``kept`` of it, and its number of ``weights``.
+    """
+
+    multiply_adds: float
+    traffic: float
+    kept: float
+    weights: float
+
+
+def _waffleiron(student: StudentConfig, points: int, learning: bool) -> Load:
+    width, depth, near = student.width, student.depth, student.neighbors
+    value = width * 2  # bytes in bf16
     sizes = [(high - low) / student.cell for low, high in student.fov]
-    cells = (sizes[0] * sizes[1] + sizes[0] * sizes[2] + sizes[1] * sizes[2]) / 3
+    cells = (sizes[0] * sizes[1] + sizes[0] * sizes[2] + sizes[1] * sizes[2]) / 3  # the mean of the three planes
     gelu = PER_GELU if student.activation == "gelu" else 0.0
-    return (PER_POINT + gelu) * points + (PER_CELL + gelu) * cells
+    layer = value * ((PER_POINT + gelu) * points + (PER_CELL + gelu) * cells)
+    entering = value * points * 2  # what goes into a layer, in full precision
+    layers = layer if not learning else depth * entering + layer if student.checkpointing else depth * layer
+    return Load(
+        points * (depth * (2 * width**2 + 20 * width) + (near + 3) * width**2),
+        depth * layer * 1.5 + value * points * 3 * near,
+        layers + value * points * EMBEDDED,
+        2 * depth * width**2,
+    )
+
+
+def _minkunet(student: StudentConfig, points: int, learning: bool) -> Load:
+    multiply_adds, values = VOXELS[student.depth]
+    size = student.width / 96
+    # a convolution, a norm and an activation each read, write and keep them once, in bf16
+    passed = 3 * 2 * values * size * points
+    return Load(multiply_adds * size**2 * points, 2 * passed, passed if learning else passed / 10, 38e6 * size**2)
 
 
 def _recipe_name(job: Job, given: Mapping[str, Any]) -> str:

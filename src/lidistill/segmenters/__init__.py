@@ -1,0 +1,1 @@
+"""Segmenters cut pictures into superpixels, once per data set, for the objectives that compare pieces."""
