@@ -128,6 +128,8 @@ def test_a_fraction_that_the_data_do_not_have_is_a_sentence(
         ("city", None, False, "city-finetune"),
         ("city", 0.01, False, "city-finetune"),
         ("city", None, True, "few-labels"),
+        ("slidr", 0.01, False, "slidr-finetune"),
+        ("ppkt", None, True, "few-labels"),
         ("scalr-plus", None, False, "scalr-plus-finetune-nuscenes"),
         ("scalr-plus", 0.1, False, "scalr-plus-finetune-nuscenes-10"),
         ("scalr-plus", None, True, "scalr-plus-few-labels"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from lidistill.errors import InputError
 from lidistill.training.layer_decay import layer_decay_groups
 
 
@@ -122,3 +123,25 @@ def test_an_optimizer_takes_the_groups():
     small = network(1)
     optimizer = torch.optim.AdamW(layer_decay_groups(small, 0.1, 0.9, 0.0), lr=0.1)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(small.parameters()))
+
+
+def test_a_head_with_a_rate_of_its_own_and_sgd():
+    """SLidR: SGD, and a head that learns a hundred times faster than the backbone."""
+    from lidistill.students.config import HeadConfig
+    from lidistill.students.network import Network
+    from lidistill.students.registry import student_config
+    from lidistill.training.optimizer import build_optimizer
+    from lidistill.training.recipe import load_recipe
+    from lidistill.training.segment import parameter_groups
+
+    network = Network(student_config("waffleiron-2-8"), HeadConfig(kind="probe", outputs=3))
+    optimizer = build_optimizer(parameter_groups(network, load_recipe("slidr-finetune")), load_recipe("slidr-finetune"))
+    assert isinstance(optimizer, torch.optim.SGD)
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rate[id(p)] for p in network.backbone.parameters()} == {0.02}
+    assert {rate[id(p)] for p in network.head.parameters()} == {2.0}
+    assert all((g["momentum"], g["dampening"], g["weight_decay"]) == (0.9, 0.1, 1e-4) for g in optimizer.param_groups)
+    with pytest.raises(InputError, match="leave out frozen and layer_decay"):
+        load_recipe("slidr-probe", ["head_lr=2"])
+    adam = build_optimizer(parameter_groups(network, load_recipe("finetune")), load_recipe("finetune"))
+    assert isinstance(adam, torch.optim.AdamW)

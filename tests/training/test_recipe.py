@@ -109,8 +109,42 @@ def test_a_handful_of_scans_is_seen_for_hundreds_of_iterations(name: str) -> Non
     assert 500 <= 8 // recipe.batch_size * recipe.epochs <= 2000
 
 
-def test_every_published_recipe_is_in_the_table_above() -> None:
-    assert {name for name in recipe_names() if "finetune-" in name or "probe-" in name} == set(PUBLISHED)
+SLIDR = {
+    # frozen, lr, rate of the head, batch, fraction
+    "slidr-probe": (True, 0.05, None, 16, 1),
+    "slidr-finetune": (False, 0.02, 2.0, 16, 1),
+    "slidr-finetune-nuscenes-1": (False, 0.02, 2.0, 16, 0.01),
+    "slidr-finetune-kitti-1": (False, 0.05, 2.0, 10, 0.01),
+    "slidr-from-scratch": (False, 0.05, None, 16, 1),
+}
+
+
+@pytest.mark.parametrize("name", SLIDR)
+def test_published_values_of_slidr_on_labels(name: str) -> None:
+    recipe = load_recipe(name)
+    assert isinstance(recipe, SegmentRecipe)
+    assert (recipe.frozen, recipe.lr, recipe.head_lr, recipe.batch_size, recipe.fraction) == SLIDR[name]
+    assert (recipe.optimizer, recipe.epochs, recipe.weight_decay) == ("sgd", 100, 1e-4)
+    assert recipe.student.name == "minkunet-34-96"
+
+
+@pytest.mark.parametrize(("name", "batch"), [("ppkt", 4), ("slidr", 4), ("st-slidr", 16)])
+def test_published_values_of_the_contrastive_methods(name: str, batch: int) -> None:
+    recipe = load_recipe(name)
+    assert isinstance(recipe, DistilRecipe)
+    assert (recipe.objective, recipe.batch_size, recipe.epochs) == (name, batch, 50)
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.image_head) == ("sgd", 0.5, 1e-4, 64)
+    assert (recipe.cameras, recipe.crop, recipe.drop_cuboid, recipe.occlusion) == ("all", True, True, False)
+    assert (recipe.teachers[0].name, recipe.teachers[0].image_size) == ("resnet50-moco", (224, 416))
+    voxels = recipe.student.voxels
+    assert voxels is not None
+    assert (voxels.shape, voxels.size, voxels.degrees, voxels.closed) == ("cylindrical", 0.1, 1.0, False)
+    assert (recipe.student.name, recipe.student.in_channels) == ("minkunet-34-96", 1)
+
+
+def test_every_published_recipe_is_in_a_table_above() -> None:
+    found = {name for name in recipe_names() if "finetune-" in name or "probe-" in name or name.startswith("slidr-")}
+    assert found == {*PUBLISHED, *SLIDR}
 
 
 def test_a_fraction_names_its_split() -> None:

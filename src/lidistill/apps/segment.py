@@ -30,6 +30,8 @@ from lidistill.training.run import ModelConfig, Pretraining, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
 log = logging.getLogger("lidistill")
+CONTRASTIVE = ("ppkt", "slidr", "st-slidr")
+"""Recipes whose backbones were published with SLidR's way of learning from labels."""
 MOSTLY = 0.6
 """Share of ignored labels from which on the class list is doubted; published lists ignore up to a third."""
 
@@ -150,12 +152,15 @@ def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None
 
     ``taught``: how the backbone was distilled, None for random weights.
     """
+    contrastive = taught is not None and taught.recipe in CONTRASTIVE and not few
     if verb == "probe":
-        return "few-labels-probe" if few else "linear-probe"
+        return "few-labels-probe" if few else "slidr-probe" if contrastive else "linear-probe"
     if taught is None:
         return "few-labels" if few else "from-scratch"
     if taught.recipe == "city" and not few:
         return "city-finetune"
+    if contrastive:
+        return "slidr-finetune"
     plus = taught.recipe.startswith("scalr-plus")
     share = {0.01: "-nuscenes-1", 0.1: "-nuscenes-10"}.get(fraction or 1.0, "-nuscenes" if plus else "")
     return ("scalr-plus-" if plus else "") + ("few-labels" if few else f"finetune{share}")

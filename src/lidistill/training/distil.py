@@ -28,6 +28,7 @@ from lidistill.teachers.sampling import sample
 from lidistill.teachers.teacher import Teacher
 from lidistill.training.distil_samples import DistilBatch, DistilSample
 from lidistill.training.loop import fit
+from lidistill.training.optimizer import build_optimizer
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
 from lidistill.training.samples import Collate, TrainSamples
@@ -174,20 +175,13 @@ def distil(
         loss = superpixel_loss(fabric, recipe, maps, superpixels.count)
     learning.train()
     validate = None if validation is None else _validation(samples(validation), loss, fabric.device)
-    fit(fabric, run, learning, optimizer_of(learning, recipe), train_samples, recipe, loss, validate)
+    # all parameters decay, one-dimensional ones included, as published
+    optimizer = build_optimizer([{"params": list(learning.parameters())}], recipe)
+    fit(fabric, run, learning, optimizer, train_samples, recipe, loss, validate)
     if fabric.is_global_zero:
         run.save_network(network)
     fabric.barrier()
     return run.load_network()[0]
-
-
-def optimizer_of(learning: nn.Module, recipe: DistilRecipe) -> torch.optim.Optimizer:
-    """AdamW over all parameters, one-dimensional ones included (ScaLR), or SGD (SLidR), as published."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            learning.parameters(), lr=recipe.lr, momentum=0.9, dampening=0.1, weight_decay=recipe.weight_decay
-        )
-    return torch.optim.AdamW(learning.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
 def pixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: Sequence[str]) -> DistilLoss:

@@ -55,6 +55,8 @@ class _Common(BaseModel):
     lr: float = Field(gt=0, lt=10)
     weight_decay: float = Field(0.0, ge=0, lt=10)
     schedule: Schedule
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """``sgd``: momentum 0.9, dampening 0.1 (SLidR)."""
     voxel: float = Field(0.1, gt=0, le=10)
     """Edge of the sampling voxels, metres: one point of each is kept."""
     points: int = Field(20_000, ge=64)
@@ -110,8 +112,6 @@ class DistilRecipe(_Common):
     """Crop and mirror pictures at random (PPKT, SLidR)."""
     drop_cuboid: bool = False
     """Cut a random cuboid out of every scan (PPKT, SLidR)."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """``sgd``: momentum 0.9, dampening 0.1 (PPKT, SLidR)."""
     occlusion: bool = True
     """Leave out points that the camera does not see (the papers keep them)."""
     teacher_memory: float = Field(0.0, ge=0)
@@ -172,6 +172,8 @@ class SegmentRecipe(_Common):
     """True = linear probing: the backbone stays in evaluation mode and learns nothing."""
     layer_decay: float | None = Field(None, gt=0, le=1)
     """Learning-rate factor from one layer to the next one below it (None = one rate for all)."""
+    head_lr: float | None = Field(None, gt=0, lt=1000)
+    """Learning rate of the head (SLidR: a hundred times that of the backbone); None = ``lr``."""
     lovasz: float = Field(1.0, ge=0)
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
     fraction: float = Field(1.0, gt=0, le=1)
@@ -192,6 +194,12 @@ class SegmentRecipe(_Common):
         if value not in known:
             raise ValueError(f"there are lists for {', '.join(f'{one:g}' for one in known)}")
         return value
+
+    @model_validator(mode="after")
+    def _one_rule_for_rates(self) -> SegmentRecipe:
+        if self.head_lr is not None and (self.frozen or self.layer_decay is not None):
+            raise ValueError("head_lr is for a backbone that learns at one rate; leave out frozen and layer_decay")
+        return self
 
     @model_validator(mode="after")
     def _something_to_paste(self) -> SegmentRecipe:

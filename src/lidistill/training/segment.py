@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.students.network import Network
 from lidistill.training.layer_decay import layer_decay_groups
 from lidistill.training.loop import fit
+from lidistill.training.optimizer import build_optimizer
 from lidistill.training.recipe import SegmentRecipe
 from lidistill.training.run import Run
 from lidistill.training.samples import SegmentBatch, TrainSamples
@@ -39,7 +39,7 @@ def segment(
         logits = model(batch.points).float()[batch.rows]
         return {"loss": cross_entropy_lovasz(logits, batch.labels, recipe.lovasz)}
 
-    optimizer = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = build_optimizer(parameter_groups(network, recipe), recipe)
     samples = TrainSamples(train, recipe, network.backbone.tokenizer)
     fit(fabric, run, network, optimizer, samples, recipe, loss)
     if fabric.is_global_zero:
@@ -50,7 +50,12 @@ def segment(
 
 
 def parameter_groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, Any]]:
-    """What learns, and how fast: one group, or one a layer with ``layer_decay`` (ScaLR, section 4.1)."""
+    """What learns, and how fast: one group, or one a layer with ``layer_decay`` (ScaLR, section 4.1), or two with
+    ``head_lr`` (SLidR).
+    """
+    if recipe.head_lr is not None:
+        head = {"params": list(network.head.parameters()), "lr": recipe.head_lr}
+        return [{"params": list(network.backbone.parameters())}, head]
     if recipe.layer_decay is not None and not recipe.frozen:
         return layer_decay_groups(network, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     return [{"params": [p for p in network.parameters() if p.requires_grad]}]
