@@ -9,7 +9,7 @@ import pytest
 
 from lidistill.apps.reproduce import reproduce
 from lidistill.apps.reproduce.cost import cost, recipe_of
-from lidistill.apps.reproduce.execute import cluster_parameters, run_here, submit
+from lidistill.apps.reproduce.execute import cluster_parameters, cut_pictures, run_here, submit
 from lidistill.apps.reproduce.plan import Job, Place, jobs
 from lidistill.apps.reproduce.table_file import load_table
 from lidistill.errors import InputError, RunError
@@ -48,6 +48,16 @@ def test_a_run_that_dies_of_anything_else_spares_the_others(tmp_path: Path, monk
     jobs = [Job("probe", ("rig",), (), seed, tmp_path / str(seed)) for seed in range(2)]
     assert run_here(jobs) == [f"{jobs[0].folder}: RuntimeError: CUDA out of memory"]
     assert len(asked) == 2
+
+
+def test_pictures_are_cut_for_those_who_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("lidistill.superpixels", lambda source, **named: asked.append((source, named)))
+    divided = ("recipe", "slidr"), ("set", ("superpixels.n_segments=50",))
+    learning = [Job("pretrain", ("rig", "other"), divided, seed, tmp_path / str(seed)) for seed in range(2)]
+    cut_pictures([*learning, Job("pretrain", ("rig",), (("recipe", "scalr"),), 0, tmp_path / "plain")])
+    options = ("n_segments=50", "compactness=6.0", "sigma=3.0")
+    assert asked == [(source, {"method": "slic", "model": None, "set": options}) for source in ("rig", "other")]
 
 
 def test_options_of_a_cluster() -> None:

@@ -228,7 +228,8 @@ def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, cou
         u, v = batch.pixels[0].long().unbind(1)
         segments = batch.superpixels[batch.image_index, v, u]
         segments = torch.where(segments < 0, segments, segments + batch.image_index * count)
-        compared = features[batch.rows], segments, pixel_means(heard.permute(0, 3, 1, 2), batch.superpixels, count)
+        some = batch.superpixels[:, :: recipe.pixel_step, :: recipe.pixel_step]
+        compared = features[batch.rows], segments, pixel_means(heard.permute(0, 3, 1, 2), some, count)
         if recipe.objective == "slidr":
             return {"loss": slidr(*compared)}
         return {"loss": st_slidr_balanced(*compared, frozen_means(said, batch.superpixels, count))}

@@ -106,6 +106,8 @@ class DistilRecipe(_Common):
     superpixels: Method | None = None
     """What divided the pictures (``lidistill superpixels``), for objectives that compare superpixels; ``slic`` stands
     for that method with SLidR's values."""
+    pixel_step: int = Field(1, ge=1, le=64)
+    """Of a superpixel's pixels, every so many rows and columns count towards its mean (1 = all, as published)."""
     cameras: Literal["one", "all"] = "one"
     """``one``: a random camera, and of the scan what it sees (ScaLR); ``all``: every camera, the whole scan (SLidR)."""
     crop: bool = False

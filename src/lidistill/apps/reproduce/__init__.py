@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lidistill.apps.reproduce.cost import cost, recipe_of
-from lidistill.apps.reproduce.execute import cluster_parameters, prepare, run_here, submit
+from lidistill.apps.reproduce.execute import cluster_parameters, cut_pictures, prepare, run_here, submit
 from lidistill.apps.reproduce.plan import Job, Place, jobs, last_job
 from lidistill.apps.reproduce.show import Cells, table_rows
 from lidistill.apps.reproduce.table_file import City, Scale, Table, load_table, table_names
@@ -49,6 +49,7 @@ def reproduce(
         if missing:
             raise InputError(f"files of teachers are missing: {', '.join(missing)}; make or fetch them first")
         prepare(chosen, place)
+        cut_pictures(planned)
     if cluster is not None:
         numbers = submit(planned, Path(work) / "cluster", cluster, cluster_parameters(cluster_options))
         return f"{len(numbers)} runs submitted to {cluster}; the same command without --cluster shows what is there"

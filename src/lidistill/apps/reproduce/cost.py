@@ -35,6 +35,8 @@ VOXELS = {18: (1.0e6, 2300), 34: (1.2e6, 2500)}
 a scan of SemanticKITTI with cubes of 0.1 m (48 000 voxels, each meeting 7 others), alike on cylindrical ones."""
 TRANSFORMERS = {"s": (12, 384), "b": (12, 768), "l": (24, 1024), "g": (40, 1536), "h": (32, 1280)}
 """Depth and width by size."""
+LARGEST_SCAN = 60_000
+"""Voxels of 5 to 10 cm in a large scan: no more are seen, whatever the recipe allows."""
 SCANS = {
     "nuscenes": 28_130,
     "nuscenes?split=slidr": 24_109,
@@ -64,7 +66,8 @@ def cost(job: Job) -> Cost:
     share = 1.0 if isinstance(recipe, DistilRecipe) else float(dict(job.options).get("fraction", recipe.fraction))
     scans = max(round(scans * share), 1)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
-    load = (_waffleiron if student.voxels is None else _minkunet)(student, recipe.points, trained == 3)
+    points = min(recipe.points, LARGEST_SCAN)
+    load = (_waffleiron if student.voxels is None else _minkunet)(student, points, trained == 3)
     passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
     seconds = passes * (2 * load.multiply_adds / RATE + load.traffic / BANDWIDTH)
     memory = load.kept * recipe.batch_size + 16.0 * load.weights

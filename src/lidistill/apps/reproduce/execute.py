@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -11,10 +12,13 @@ from typing import Any
 import yaml
 
 import lidistill
+from lidistill.apps.reproduce.cost import recipe_of
 from lidistill.apps.reproduce.plan import Job, Place
 from lidistill.apps.reproduce.table_file import City, Scale
 from lidistill.errors import InputError, LidistillError
+from lidistill.segmenters.methods import Argmax, Sam, Slic
 from lidistill.training.loop import Interrupted
+from lidistill.training.recipe import DistilRecipe
 
 log = logging.getLogger("lidistill")
 
@@ -32,6 +36,20 @@ def prepare(scale: Scale, place: Place) -> None:
             missing.append(str(path))
     if missing:
         raise InputError(f"data sets are missing: {', '.join(missing)}; name the folder that holds them with --data")
+
+
+def cut_pictures(jobs: Sequence[Job]) -> None:
+    """Make the superpixels that the jobs learn from; what is there stays."""
+    wanted: dict[tuple[str, Slic | Sam | Argmax], None] = {}
+    for job in jobs:
+        recipe = recipe_of(job) if job.verb == "pretrain" and not job.done() else None
+        if isinstance(recipe, DistilRecipe) and recipe.superpixels is not None:
+            wanted |= dict.fromkeys((source, recipe.superpixels) for source in job.sources)
+    for source, method in wanted:
+        values = method.model_dump()
+        name, model = values.pop("name"), values.pop("model", None)
+        options = tuple(f"{key}={json.dumps(value)}" for key, value in values.items())
+        lidistill.superpixels(source, method=name, model=model, set=options)
 
 
 def _folder(spec: str) -> Path:
