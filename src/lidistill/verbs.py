@@ -456,7 +456,9 @@ def predict(
 
 
 def import_checkpoint(
-    file: Positional[Annotated[Path, arg(metavar="FILE", help="A checkpoint of ScaLR, ScaLR+ or WaffleIron (.pth).")]],
+    file: Positional[
+        Annotated[Path, arg(metavar="FILE", help="A checkpoint of ScaLR, WaffleIron or SLidR (.pth, .pt).")]
+    ],
     out: Positional[Out],
     *,
     activation: Annotated[
@@ -472,7 +474,7 @@ def import_checkpoint(
     ] = None,
     overwrite: Overwrite = False,
 ) -> Path:
-    """Turn a released ScaLR / ScaLR+ / WaffleIron checkpoint into a run folder that every verb takes.
+    """Turn a released ScaLR / ScaLR+ / WaffleIron / SLidR checkpoint into a run folder that every verb takes.
 
     Try:
 

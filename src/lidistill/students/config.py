@@ -28,6 +28,10 @@ class VoxelConfig(BaseModel):
     """Voxels on both sides of azimuth 180 degrees are neighbours; False leaves the seam of the published code."""
     interpolate: bool = False
     """A point reads the eight voxels around it (trilinear) instead of its own."""
+    intensity: tuple[float, float] = (0.0, 1.0)
+    """Mean and standard deviation on whose scale the student sees intensities: (0, 1) as standardised, those of a data
+    set's raw values for a network that was trained on them, as SLidR's was on nuScenes.
+    """
 
     @model_validator(mode="after")
     def _whole_circle(self) -> VoxelConfig:

@@ -63,7 +63,9 @@ class MinkUNet(Student):
     def forward(self, batch: PointBatch) -> Tensor:
         """Features (M, width) of the M packed points, in their order."""
         pyramid = Pyramid.of(batch.prepared, self.voxels.interpolate)
-        features = batch.features[:, : self.config.in_channels]
+        mean, deviation = self.voxels.intensity
+        intensity, rest = batch.features[:, :1], batch.features[:, 1 : self.config.in_channels]
+        features = torch.cat([intensity * deviation + mean, rest], dim=1)
         voxels = self.embedding(pyramid.gather(features, 0), pyramid.same[0])
         tokens = pyramid.read(voxels, 0) if self.points else voxels
         if self.points:
