@@ -1,4 +1,4 @@
-"""The figures of the page about the loader's speed are those of the committed result, and the steps agree."""
+"""The figures of the page about speed are those of the committed result, and the steps agree."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_table_is_that_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Filled in with ``python benchmarks/loader.py --table``."""
-    pytest.importorskip("embreex")
+@pytest.mark.parametrize("name", ["loader", "sparse_conv"])
+def test_table_is_that_of_the_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filled in with ``python benchmarks/NAME.py --table``."""
+    if name == "loader":
+        pytest.importorskip("embreex")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     page = (ROOT / "docs/explanation/speed.md").read_text()
-    shown = re.search("<!-- begin loader -->\n(.*?)<!-- end loader -->", page, re.DOTALL)
+    shown = re.search(f"<!-- begin {name} -->\n(.*?)<!-- end {name} -->", page, re.DOTALL)
     assert shown is not None
-    assert shown[1].strip() == import_module("loader").table().strip()
+    assert shown[1].strip() == import_module(name).table().strip()
 
 
 def test_the_published_steps_gave_the_same() -> None:
