@@ -70,7 +70,9 @@ class StudentConfig(BaseModel):
     cell: float = Field(default=0.5, gt=0)
     """Edge of the 2D cells, metres; an axis has as many whole cells as fit, stretched to fill it."""
     voxels: VoxelConfig | None = None
-    """Of students with sparse convolutions, which have no use for ``cell``, ``neighbors``, ``activation``."""
+    """Of students with sparse convolutions, which have no use for ``cell``, ``neighbors``, ``activation``,
+    ``drop_path`` and ``checkpointing``.
+    """
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
 

@@ -41,6 +41,7 @@ def imported(path: Path, found: State, published: Mapping[str, Any], fov: Box) -
         "shape": "cylindrical" if published.get("cylindrical_coordinates", True) else "cubic",
         "size": published.get("voxel_size", 0.1),
         "closed": False,
+        "interpolate": False,
         "intensity": sensor(LIDAR).intensity,
     }
     known = {"kind": "minkunet", "depth": depth, "width": width, "norm": "batch", "fov": fov, "voxels": voxels}
