@@ -10,8 +10,8 @@ import pytest
 from lidistill.apps.reproduce import reproduce
 from lidistill.apps.reproduce.cost import cost, recipe_of
 from lidistill.apps.reproduce.execute import cluster_parameters, cut_pictures, run_here, submit
-from lidistill.apps.reproduce.plan import Job, Place, jobs
-from lidistill.apps.reproduce.table_file import load_table
+from lidistill.apps.reproduce.plan import Job, Place, _defined, jobs
+from lidistill.apps.reproduce.table_file import City, load_table
 from lidistill.errors import InputError, RunError
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.training.loop import Interrupted
@@ -58,6 +58,18 @@ def test_pictures_are_cut_for_those_who_need_it(tmp_path: Path, monkeypatch: pyt
     cut_pictures([*learning, Job("pretrain", ("rig",), (("recipe", "scalr"),), 0, tmp_path / "plain")])
     options = ("n_segments=50", "compactness=6.0", "sigma=3.0")
     assert asked == [(source, {"method": "slic", "model": None, "set": options}) for source in ("rig", "other")]
+
+
+def test_data_of_one_name_that_differ_are_not_shared(tmp_path: Path) -> None:
+    """Tables 1 and 2 take a part of nuScenes where table 3 takes all; one's own may call anything the same."""
+    part, whole = ({job.folder for job in planned(name, "paper", tmp_path)} for name in ("table1", "table3"))
+    assert not part & whole
+    assert {job.folder for job in planned("table1", "city", tmp_path)} & {
+        job.folder for job in planned("table4", "city", tmp_path)
+    }
+    other = City(sensor="spinning-32", scenes=5)
+    assert _defined("spinning-32", other) != _defined("spinning-32", City(sensor="spinning-32"))
+    assert _defined("mine", "/data/a") != _defined("mine", "/data/b")
 
 
 def test_options_of_a_cluster() -> None:

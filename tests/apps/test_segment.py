@@ -69,12 +69,17 @@ def test_a_card_says_how_the_backbone_was_distilled(here: Path) -> None:
     head = ["--recipe", "city-probe", "--epochs", "1", *SMALL]
     assert main(["probe", "run", "--data", "rig", "--out", str(here / "p"), *head]) == 0
     assert main(["finetune", str(here / "p"), "--data", "rig", "--out", str(here / "f"), *TUNE]) == 0
+    probed = yaml.safe_load((here / "p" / "recipe.yaml").read_text())
+    (here / "p" / "recipe.yaml").write_text(yaml.safe_dump(probed | {"pretraining": None}))  # of an older version
+    older = Run.open(here / "p").config.taught()
+    assert older is not None
+    assert older.recipe == "city"
     shutil.rmtree(here / "p")
     found = read_card(here / "f" / "card.json").recipe["pretraining"]
     assert found["recipe"] == "city"
     assert [Path(source).name for source in found["sources"]] == ["rig"]
     assert [Path(name).name for name in found["teachers"]] == ["patches.pt2"]
-    assert found["epochs"] == 1
+    assert (found["epochs"], found["objective"], found["cameras"]) == (1, "similarity", "one")
     assert main(["probe", "--student", "waffleiron-1-8", "--data", "rig", "--out", str(here / "r"), *head]) == 0
     assert read_card(here / "r" / "card.json").recipe["pretraining"] is None
     assert "the backbone has random weights and keeps them" in (here / "r" / "log.txt").read_text()
@@ -143,9 +148,12 @@ def test_the_published_recipe_is_the_default(
     text = (Path("run") / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(text.replace("name: city\n", f"name: {distilled}\n"))
     taught = Run.open(run).config.taught()
+    assert taught is not None
+    if distilled in ("slidr", "ppkt"):
+        taught = taught.model_copy(update={"objective": distilled})
     assert default_recipe("finetune", taught, fraction, few=few) == recipe
     assert load_recipe(recipe).name == recipe
-    assert default_recipe("finetune", None, fraction, few=False) == "from-scratch"
+    assert default_recipe("finetune", None, fraction, few=False) == "finetune"  # learned from labels alone
 
 
 def test_from_scratch_is_the_same_network_with_other_weights(here: Path) -> None:

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from lidistill.cli import main
 from lidistill.errors import InputError
 from lidistill.students.batch import Cloud
+from lidistill.students.config import HeadConfig, VoxelConfig
+from lidistill.students.minkunet import MinkUNet
+from lidistill.students.network import Network
 from lidistill.students.registry import build_student, student_config
 from lidistill.students.student import Student
 from lidistill.students.voxels import LEVELS, VoxelTokenizer
+from lidistill.training.layer_decay import layer_decay_groups
 from programs import tiny_program
 
 FOV = [[-16.0, 16.0], [-16.0, 16.0], [-4.0, 4.0]]
@@ -96,13 +100,43 @@ def test_points_of_one_voxel_share_a_feature_unless_it_is_interpolated() -> None
 
 
 def test_voxels_of_every_level() -> None:
-    tokenizer = VoxelTokenizer(((-16, 16), (-16, 16), (-4, 4)), student_config("minkunet-18-12").voxels)  # type: ignore[arg-type]
+    tokenizer = VoxelTokenizer(((-16, 16), (-16, 16), (-4, 4)), VoxelConfig())
     coords = points(300)
     made = tokenizer(coords, coords)
     cells = np.floor((coords.astype(np.float64) - [-16, -16, -4]) / 0.1).astype(np.int64)
     for level in range(LEVELS):
         assert made["sizes"][level] == len(np.unique(cells // 2**level, axis=0))
     assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer
+
+
+def test_a_circle_of_an_odd_number_of_voxels_keeps_parents_apart() -> None:
+    """360, 180, 90, 45, 23: the last voxel of the coarsest level is half a one, and its own."""
+    config = student_config("spvcnn-18-12", voxels={"shape": "cylindrical", "size": 0.5})
+    tokenizer = VoxelTokenizer(((-16, 16), (-16, 16), (-4, 4)), config.voxels, (0, 4))  # type: ignore[arg-type]
+    azimuth = np.radians(np.arange(-179.5, 180))
+    made = tokenizer(np.stack([4 * np.cos(azimuth), 4 * np.sin(azimuth), 0 * azimuth], 1).astype(np.float32), azimuth)
+    assert np.bincount(made["cells_4"]).tolist() == [16] * 22 + [8]
+    assert (np.diff(made["cells_4"]) >= 0).all()
+
+
+def test_spvcnn_interpolates_unless_told_otherwise() -> None:
+    def smooth(name: str, **voxels: Any) -> bool:
+        return bool(build_student(student_config(name, voxels=voxels)).tokenizer.voxels.interpolate)  # type: ignore[attr-defined]
+
+    assert smooth("spvcnn-18-6", size=0.5)
+    assert not smooth("spvcnn-18-6", interpolate=False)
+    assert not smooth("minkunet-18-6", size=0.5)
+
+
+def test_layer_wise_rates_of_the_point_branch() -> None:
+    """A piece of it learns as fast as the stage after which it meets the voxels."""
+    net = Network(student_config("spvcnn-18-6"), HeadConfig(kind="probe", outputs=2))
+    rate = {id(p): group["lr"] for group in layer_decay_groups(net, 1.0, 0.5, 0.0) for p in group["params"]}
+    backbone = net.backbone
+    assert isinstance(backbone, MinkUNet)
+    for number in (3, 5, 7):
+        first = next(backbone.points[str(number)].parameters())
+        assert rate[id(first)] == rate[id(next(backbone.layers[number].parameters()))] == 0.5 ** (8 - number)
 
 
 def test_an_empty_cloud_and_a_point_outside() -> None:
@@ -129,7 +163,9 @@ def test_the_published_size() -> None:
     count = sum(p.numel() for p in build_student(student_config("minkunet-34-96", in_channels=1)).parameters())
     assert round(count / 1e6, 1) == 37.8
     with pytest.raises(InputError, match="is 18 or 34 deep"):
-        build_student(student_config("minkunet-20-96"))
+        student_config("minkunet-20-96")
+    with pytest.raises(InputError, match="has no voxels"):
+        student_config("waffleiron-6-96", voxels={"size": 0.1})
     with pytest.raises(InputError, match="do not divide the circle evenly"):
         student_config("minkunet-18-96", voxels={"degrees": 0.7})
 

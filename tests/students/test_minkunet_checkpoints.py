@@ -106,7 +106,8 @@ def test_round_trip(name: str, prefix: str, tmp_path: Path) -> None:
     assert (student.name, student.in_channels, imported.head, imported.stage) == (name, 1, HEAD, "pretrain")
     assert student.voxels is not None
     assert (student.voxels.shape, student.voxels.size, student.voxels.degrees) == ("cylindrical", 0.1, 1.0)
-    assert (student.voxels.closed, student.voxels.interpolate) == (False, False)
+    assert not student.voxels.closed
+    assert not student.voxels.interpolate
     state = ours.state_dict()
     assert set(imported.state) == set(state)
     for key, value in state.items():

@@ -54,6 +54,7 @@ class Columns:
     shape: tuple[int, int]
     count: int = 100
     unassigned: int | None = 0
+    folders: tuple[Path, ...] = (Path("superpixels"),)
 
     def load(self, token: str, view: str) -> NDArray[np.uint16]:
         return np.broadcast_to(np.arange(self.shape[1], dtype=np.uint16) // 8, self.shape).copy()
@@ -123,6 +124,19 @@ def test_superpixels_are_those_of_what_is_shown(frame: Frame, overrides: tuple[s
     assert (sample.superpixels.diff(dim=2).abs() <= 2).all()
 
 
+def test_superpixels_of_another_picture_are_refused(frame: Frame) -> None:
+    said = recipe("objective=slidr", "superpixels=slic", "image_head=8")
+    with pytest.raises(InputError, match="were made of a picture of"):
+        distil_sample(frame, said, TOKENIZER, np.random.default_rng(0), None, Columns((48, 96)))  # type: ignore[arg-type]
+
+
+def test_another_kind_of_student_takes_nothing_over() -> None:
+    """A WaffleIron has no voxels, and sees more than intensity, whatever the recipe says of a MinkUNet."""
+    student = load_recipe("slidr", ["student=waffleiron-2-16"]).student
+    assert (student.name, student.in_channels, student.voxels) == ("waffleiron-2-16", 5, None)
+    assert load_recipe("slidr", ["student=minkunet-18-48"]).student.in_channels == 1
+
+
 def test_batches_keep_pairs_and_pictures_together(frame: Frame) -> None:
     samples = [draw(frame, recipe(), seed) for seed in range(2)]
     batch = collate_distil(samples, TOKENIZER)
@@ -175,6 +189,7 @@ def test_a_cuboid_is_cut_out() -> None:
         (["objective=slidr"], "superpixels go with the objectives slidr and st-slidr"),
         (["superpixels=slic"], "superpixels go with the objectives slidr and st-slidr"),
         (["crop=true"], "set it to 0"),
+        (["image_head=8"], "needs an objective with negatives"),
         (["superpixels=slick", "objective=slidr"], "superpixels"),
     ],
 )

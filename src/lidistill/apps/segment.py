@@ -31,7 +31,7 @@ from lidistill.training.segment import segment as train_head
 
 log = logging.getLogger("lidistill")
 CONTRASTIVE = ("ppkt", "slidr", "st-slidr")
-"""Recipes whose backbones were published with SLidR's way of learning from labels."""
+"""Objectives whose backbones were published with SLidR's way of learning from labels."""
 MOSTLY = 0.6
 """Share of ignored labels from which on the class list is doubted; published lists ignore up to a third."""
 
@@ -63,7 +63,8 @@ def segment(
     changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
     before = None if parent is None else Run.open(parent)
     taught = None if before is None else before.config.taught()
-    default = default_recipe(verb, taught, fraction, few=labels is not None)
+    default = "from-scratch" if verb == "finetune" and before is None and labels is None else None
+    default = default or default_recipe(verb, taught, fraction, few=labels is not None)
     chosen = choose(recipe, default, changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
         raise InputError(f"recipe {chosen.name} is for distillation; {verb} takes one of kind segment")
@@ -150,13 +151,13 @@ def segment(
 def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None, *, few: bool) -> str:
     """The recipe that fits when none is named: published rates differ by share of labels and kind of distillation.
 
-    ``taught``: how the backbone was distilled, None for random weights.
+    ``taught``: how the backbone was distilled, None for one that was not.
     """
-    contrastive = taught is not None and taught.recipe in CONTRASTIVE and not few
+    contrastive = taught is not None and taught.objective in CONTRASTIVE and taught.recipe != "city" and not few
     if verb == "probe":
         return "few-labels-probe" if few else "slidr-probe" if contrastive else "linear-probe"
     if taught is None:
-        return "few-labels" if few else "from-scratch"
+        return "few-labels" if few else "finetune"
     if taught.recipe == "city" and not few:
         return "city-finetune"
     if contrastive:

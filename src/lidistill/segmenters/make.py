@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
-from lidistill.processes import nameless_main
+from lidistill.processes import end_with, nameless_main
 from lidistill.segmenters.methods import Argmax, Sam, Segmenter, Slic, open_segmenter
 from lidistill.segmenters.store import picture_path, write_ids
 
@@ -54,7 +55,9 @@ def make_superpixels(
         yield from (_make(source, segmenter, folder, index) for index in frames)
         return
     # forkserver: the calling process may have threads, which do not survive a fork
-    with ProcessPoolExecutor(workers, get_context("forkserver"), _receive, (source, method, folder)) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("forkserver"), _receive, (source, method, folder, os.getpid())
+    ) as pool:
         with nameless_main():
             results = pool.map(_work, frames, chunksize=1)
         yield from results
@@ -63,8 +66,9 @@ def make_superpixels(
 _job: tuple[Source, Segmenter, Path] | None = None
 
 
-def _receive(source: Source, method: Slic | Sam | Argmax, folder: Path) -> None:
+def _receive(source: Source, method: Slic | Sam | Argmax, folder: Path, caller: int) -> None:
     global _job
+    end_with(caller)
     _job = source, open_segmenter(method), folder
 
 

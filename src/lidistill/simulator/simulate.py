@@ -24,7 +24,7 @@ from lidistill.simulator.scene import SimulatedFrame, from_lidar, scene, simulat
 SETTINGS = "simulation.yaml"
 """Written first: what the folder was made with. ``rig.yaml`` is written last, so its absence means: interrupted."""
 
-_OWN = ("scans", "images", "labels", "rig.yaml", "splits.yaml", SETTINGS)
+_OWN = ("scans", "images", "labels", "rig.yaml", "splits.yaml", ".lidistill", SETTINGS)
 
 
 @dataclass(frozen=True)

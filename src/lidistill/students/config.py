@@ -20,14 +20,14 @@ class VoxelConfig(BaseModel):
 
     shape: Literal["cubic", "cylindrical"] = "cubic"
     """``cylindrical``: range to the vertical axis, azimuth and height, as SLidR and its successors have it."""
-    size: float = Field(default=0.1, gt=0, le=10)
+    size: float = Field(default=0.1, ge=0.01, le=10)
     """Edge in metres; of cylindrical voxels along range and height."""
     degrees: float = Field(default=1.0, gt=0, le=90)
     """Width of a cylindrical voxel; 360 is a multiple of it."""
     closed: bool = True
     """Voxels on both sides of azimuth 180 degrees are neighbours; False leaves the seam of the published code."""
-    interpolate: bool = False
-    """A point reads the eight voxels around it (trilinear) instead of its own."""
+    interpolate: bool | None = None
+    """A point reads the eight voxels around it (trilinear) instead of its own; None = as published, SPVCNN alone."""
     intensity: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation on whose scale the student sees intensities: (0, 1) as standardised, those of a data
     set's raw values for a network that was trained on them, as SLidR's was on nuScenes.
@@ -75,6 +75,12 @@ class StudentConfig(BaseModel):
     """
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+
+    @model_validator(mode="after")
+    def _voxels_for_those_who_have_them(self) -> StudentConfig:
+        if self.voxels is not None and self.kind == "waffleiron":
+            raise ValueError("a waffleiron has no voxels")
+        return self
 
     @model_validator(mode="after")
     def _cells_fit(self) -> StudentConfig:

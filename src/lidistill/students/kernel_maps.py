@@ -75,7 +75,7 @@ def strided(cells: Indices, kernel: int, stride: int, period: int | None = None)
     pairs, counts = [], []
     for offset in offsets(kernel):
         moved = cells - np.array(offset)
-        if period is not None:
+        if period is not None and kernel > stride:  # else every input has one output, also at the end of the circle
             moved[:, 1] %= period
         rows = np.flatnonzero((moved % stride == 0).all(axis=1))
         wanted = keys.of(moved[rows] // stride, (0, 0, 0))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lidistill.errors import InputError
 from lidistill.students.batch import PointBatch
 from lidistill.students.config import StudentConfig, VoxelConfig
 from lidistill.students.planes import Plane
@@ -36,11 +35,10 @@ class MinkUNet(Student):
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
-        if config.depth not in BLOCKS:
-            raise InputError(f"student {config.name}: a {config.kind} is {' or '.join(map(str, BLOCKS))} deep")
         self.config = config
-        self.voxels = config.voxels or VoxelConfig()
         points = config.kind == "spvcnn"
+        voxels = config.voxels or VoxelConfig()
+        self.voxels = voxels if voxels.interpolate is not None else voxels.model_copy(update={"interpolate": points})
         self.tokenizer = VoxelTokenizer(config.fov, self.voxels, (0, 2, 4) if points else (0,))
         stem, *planes = (max(round(size * config.width / PLANES[-1]), 1) for size in (STEM, *PLANES))
         self.embedding = Unit(config, config.in_channels, stem, KERNEL)
@@ -53,16 +51,18 @@ class MinkUNet(Student):
             else:
                 self.layers.append(Stage(config, before, size, size + skips.pop(), size, blocks))
             before = size
-        sizes = [stem, planes[3], planes[5], planes[7]]
-        self.points = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), _norm(config, b), nn.ReLU(inplace=True))
-            for a, b in itertools.pairwise(sizes)
-            if points
+        # numbered like the stages after which they meet the voxels: layer-wise learning rates go by number
+        sizes = {3: (stem, planes[3]), 5: (planes[3], planes[5]), 7: (planes[5], planes[7])} if points else {}
+        self.points = nn.ModuleDict(
+            {
+                str(number): nn.Sequential(nn.Linear(a, b), _norm(config, b), nn.ReLU(inplace=True))
+                for number, (a, b) in sizes.items()
+            }
         )
 
     def forward(self, batch: PointBatch) -> Tensor:
         """Features (M, width) of the M packed points, in their order."""
-        pyramid = Pyramid.of(batch.prepared, self.voxels.interpolate)
+        pyramid = Pyramid.of(batch.prepared, bool(self.voxels.interpolate))
         mean, deviation = self.voxels.intensity
         intensity, rest = batch.features[:, :1], batch.features[:, 1 : self.config.in_channels]
         features = torch.cat([intensity * deviation + mean, rest], dim=1)
@@ -76,11 +76,11 @@ class MinkUNet(Student):
             voxels = self.layers[level](voxels, pyramid.down[level], pyramid.same[level + 1])
         for number, level in enumerate(reversed(range(LEVELS - 1)), LEVELS - 1):
             if self.points and level + 1 in FUSED:
-                tokens = pyramid.read(voxels, level + 1) + self.points[(number - LEVELS + 1) // 2](tokens)
+                tokens = pyramid.read(voxels, level + 1) + self.points[str(number - 1)](tokens)
                 voxels = pyramid.gather(tokens, level + 1)
             voxels = self.layers[number](voxels, pyramid.down[level].inverse(), pyramid.same[level], skips.pop())
         found = pyramid.read(voxels, 0)
-        return found + self.points[-1](tokens) if self.points else found
+        return found + self.points["7"](tokens) if self.points else found
 
 
 class Unit(nn.Module):

@@ -19,7 +19,7 @@ GROUP = "lidistill.students"
 """Entry points of third parties: kind of student -> function (StudentConfig) -> Student."""
 
 NAME = re.compile(r"(?P<kind>[a-z][a-z0-9_]*)-(?P<depth>\d+)-(?P<width>\d+)")
-VOXEL_KINDS = ("minkunet", "spvcnn")
+VOXEL_KINDS, VOXEL_DEPTHS = ("minkunet", "spvcnn"), (18, 34)
 LAYER_NORM_FROM = 768
 """Batch norm is numerically unstable in models of this width and beyond (ScaLR, section 4.1)."""
 
@@ -46,11 +46,9 @@ def student_config(name: str, **overrides: Any) -> StudentConfig:
     for field in overrides:
         if field not in StudentConfig.model_fields:
             raise InputError(f"student {name}: unknown key {field!r}{nearest(field, StudentConfig.model_fields)}")
-    given: dict[str, Any] = {"norm": "layer" if width >= LAYER_NORM_FROM else "batch"}
-    if kind in VOXEL_KINDS:
-        # SPVCNN interpolates as published
-        given["voxels"] = {"interpolate": kind == "spvcnn"}
-    given |= overrides
+    if kind in VOXEL_KINDS and depth not in VOXEL_DEPTHS:
+        raise InputError(f"student {name}: a {kind} is {' or '.join(map(str, VOXEL_DEPTHS))} deep")
+    given = {"norm": "layer" if width >= LAYER_NORM_FROM else "batch", **overrides}
     try:
         return StudentConfig(**{"kind": kind, "depth": depth, "width": width, **given})
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ from lidistill.training.loop import fit
 from lidistill.training.optimizer import build_optimizer
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
-from lidistill.training.samples import Collate, TrainSamples
+from lidistill.training.samples import Collate, Skip, TrainSamples
+
+log = logging.getLogger("lidistill")
 
 if TYPE_CHECKING:
     from lidistill.objectives import Objective
@@ -245,8 +248,11 @@ def _validation(
     collate = Collate(samples.tokenizer)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        drawn = (samples[(0, index)] for index in chosen)
+        drawn = [samples[(0, index)] for index in chosen]
         usable: Sequence[DistilSample] = [s for s in drawn if isinstance(s, DistilSample)]
+        skipped = [s.reason for s in drawn if isinstance(s, Skip)]
+        if not usable:
+            log.warning("no held-out frame is usable, so no loss is validated; the first: %s", skipped[0])
         total = pairs = 0.0
         model.eval()
         with torch.no_grad():

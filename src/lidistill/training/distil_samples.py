@@ -144,7 +144,7 @@ def distil_sample(
     )
     if superpixels is None:
         return sample
-    ids = [superpixels.load(frame.token, view.name).astype(np.int64) for view in views]
+    ids = [_ids(superpixels, frame.token, view) for view in views]
     small = [_divided(one, recipe.teachers[0].image_size, crop) for one, crop in zip(ids, crops, strict=True)]
     stack = torch.from_numpy(np.stack(small))
     if superpixels.unassigned is not None:
@@ -227,6 +227,17 @@ def _shown(
             at[mine] = box.pixels(pixels[mine], (height, width))
         places.append(torch.from_numpy(at))
     return tuple(different.index(one) for one in wanted), tuple(stacks), tuple(places)
+
+
+def _ids(superpixels: Superpixels, token: str, view: CameraView) -> NDArray[np.int64]:
+    """(H, W): the superpixels of a picture. Raises ``InputError`` when they were made of another size."""
+    ids = superpixels.load(token, view.name).astype(np.int64)
+    if ids.shape != (view.height, view.width):
+        raise InputError(
+            f"{token}, camera {view.name!r}: its superpixels were made of a picture of {ids.shape}, it has "
+            f"{(view.height, view.width)}; delete their folder {superpixels.folders[0]} and make them again"
+        )
+    return ids
 
 
 def _divided(ids: NDArray[np.int64], size: tuple[int, int], crop: Crop | None) -> NDArray[np.int64]:

@@ -96,15 +96,20 @@ def resolve_workers(workers: int | str, devices: int = 1) -> int:
     return max(1, min(8, cores // max(devices, 1)))
 
 
+GRACE = 60
+"""Seconds: longer than an iteration and writing a checkpoint."""
+
+
 def start_worker(_: int) -> None:
     """Workers run one thread each: they are many, and the training process needs the cores.
 
     SIGINT and SIGTERM, which a terminal and ``timeout`` send to all processes of a command, are for the training
-    process alone: it saves its state and then ends its workers.
+    process alone: it saves its state and then ends its workers. One that SIGTERM meets otherwise, when Python ends,
+    goes a minute later.
     """
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def train_loader(

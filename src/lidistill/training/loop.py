@@ -166,11 +166,11 @@ def fit(
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
             skipped.add(collated.skipped)
-            batch = collated.batch
-            if batch is None and fabric.world_size > 1:
-                batch = last  # the other devices wait for this one's gradients
+            # the other devices wait for this one's gradients, so it takes its last batch again
+            batch = last = collated.batch or (last if fabric.world_size > 1 else None)
+            if not _everywhere(fabric, batch is not None):
+                batch = None
             losses = {} if batch is None else _step(fabric, wrapped, optimizer, batch, loss)
-            last = batch
             step += 1
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
@@ -189,7 +189,7 @@ def fit(
                 bar.set_postfix(loss=f"{values.get('loss', math.nan):.3f}", samples_per_s=f"{rate:.1f}")
             if validate and ends_epoch and ((epoch + 1) % validations == 0 or epoch + 1 == recipe.epochs):
                 figures = validate(network)
-                if fabric.is_global_zero:
+                if fabric.is_global_zero and figures:
                     run.log(step=step, epoch=epoch + 1, split="val", **figures)
             due = recipe.checkpoint_iterations and step % recipe.checkpoint_iterations == 0
             old = ends_epoch and time.monotonic() - saved > 60 * recipe.checkpoint_minutes
@@ -208,6 +208,14 @@ def _step(
     fabric.backward(losses["loss"])
     optimizer.step()
     return losses
+
+
+def _everywhere(fabric: Fabric, ready: bool) -> bool:
+    """Whether every device is ready: none may step, or average its losses, while another does not."""
+    if fabric.world_size == 1:
+        return ready
+    count = fabric.all_reduce(torch.tensor(float(ready), device=fabric.device), reduce_op="sum")
+    return bool(round(float(cast(Tensor, count))) == fabric.world_size)
 
 
 def _over_devices(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, float]:

@@ -78,4 +78,6 @@ def named(part: Any, value: Any) -> Any:
     if not (isinstance(part, dict) and isinstance(value, str)):
         return value
     other = {"depth", "width"} | ({"layer", "positions"} if apart(str(part.get("name")), value) else set())
+    if str(part.get("name")).partition("-")[0] != value.partition("-")[0]:  # a student of another kind
+        other |= {"voxels", "in_channels"}
     return {**{key: old for key, old in part.items() if key not in other}, "name": value}

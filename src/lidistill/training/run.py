@@ -28,6 +28,7 @@ from lidistill.sensing.files.atomic import write_atomically
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
+from lidistill.students.registry import VOXEL_KINDS
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe, sentences
 
 FORMAT = "1"
@@ -56,6 +57,8 @@ class Pretraining(BaseModel):
     recipe: str
     """Name of the recipe it was distilled by; of a released checkpoint, the method."""
     sources: tuple[str, ...] = ()
+    objective: str = ""
+    cameras: str = ""
     teachers: tuple[str, ...] = ()
     epochs: int | None = None
 
@@ -81,11 +84,26 @@ class RunConfig(BaseModel):
         if isinstance(self.recipe, DistilRecipe):
             teachers = tuple(teacher.name for teacher in self.recipe.teachers)
             return Pretraining(
-                recipe=self.recipe.name, sources=self.sources, teachers=teachers, epochs=self.recipe.epochs
+                recipe=self.recipe.name,
+                sources=self.sources,
+                objective=self.recipe.objective,
+                cameras=self.recipe.cameras,
+                teachers=teachers,
+                epochs=self.recipe.epochs,
             )
-        if self.verb == "import-checkpoint":  # of the released backbones, those of ScaLR+ have GELU
-            return Pretraining(recipe="scalr-plus" if self.model.student.activation == "gelu" else "scalr")
+        if self.verb == "import-checkpoint":
+            return _released(self.model.student)
+        if self.pretraining is None and self.parent is not None and (Path(self.parent) / "recipe.yaml").is_file():
+            return Run.open(self.parent).config.taught()  # a run of an older version did not write it down
         return self.pretraining
+
+
+def _released(student: StudentConfig) -> Pretraining:
+    """The method of an imported backbone, as its student tells: those of ScaLR+ have GELU."""
+    if student.kind in VOXEL_KINDS:
+        return Pretraining(recipe="slidr", objective="slidr", cameras="all")
+    name = "scalr-plus" if student.activation == "gelu" else "scalr"
+    return Pretraining(recipe=name, objective="similarity", cameras="one")
 
 
 def _tensors(write: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -248,7 +266,7 @@ def _without_machine(values: dict[str, Any]) -> dict[str, Any]:
     recipe = dict(values.get("recipe") or {})
     for key in ("workers", "checkpoint_minutes", "checkpoint_iterations", "bad_frames"):
         recipe.pop(key, None)
-    return {**values, "recipe": recipe, "version": ""}
+    return {**values, "recipe": recipe, "version": "", "pretraining": None}
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:

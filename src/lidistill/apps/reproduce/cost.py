@@ -18,6 +18,7 @@ from typing import Any
 from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
 from lidistill.students.config import StudentConfig
+from lidistill.students.registry import VOXEL_KINDS
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
 
 RATE = 100e12
@@ -35,6 +36,8 @@ VOXELS = {18: (1.0e6, 2300), 34: (1.2e6, 2500)}
 a scan of SemanticKITTI with cubes of 0.1 m (48 000 voxels, each meeting 7 others), alike on cylindrical ones."""
 TRANSFORMERS = {"s": (12, 384), "b": (12, 768), "l": (24, 1024), "g": (40, 1536), "h": (32, 1280)}
 """Depth and width by size."""
+CAMERAS = 6
+"""Pictures that a teacher is shown for a scan when it is shown all."""
 LARGEST_SCAN = 60_000
 """Voxels of 5 to 10 cm in a large scan: no more are seen, whatever the recipe allows."""
 SCANS = {
@@ -67,14 +70,14 @@ def cost(job: Job) -> Cost:
     scans = max(round(scans * share), 1)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
     points = min(recipe.points, LARGEST_SCAN)
-    load = (_waffleiron if student.voxels is None else _minkunet)(student, points, trained == 3)
+    load = (_minkunet if student.kind in VOXEL_KINDS else _waffleiron)(student, points, trained == 3)
     passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
     seconds = passes * (2 * load.multiply_adds / RATE + load.traffic / BANDWIDTH)
     memory = load.kept * recipe.batch_size + 16.0 * load.weights
     if isinstance(recipe, DistilRecipe):
         for teacher in recipe.teachers:
             arithmetic, weights = _transformer(teacher.name, teacher.image_size)
-            seconds += arithmetic / RATE
+            seconds += arithmetic * (CAMERAS if recipe.cameras == "all" else 1) / RATE
             memory += weights
     return Cost(scans * recipe.epochs * seconds / 3600, memory / 1e9, scans)
 

@@ -119,18 +119,31 @@ def _job(
     said = tuple(
         (key, tuple(value) if isinstance(value, list) else value) for key, value in chosen.items() if value != ()
     )
-    folder = _folder(place, step.verb, names, said, seed, parent)
+    folder = _folder(place, step.verb, names, [_defined(name, scale.data[name]) for name in names], said, seed, parent)
     # an option that is data itself has a name like all data of the table
     given = tuple((key, place.source(str(v), scale.data[str(v)]) if key == "released" else v) for key, v in said)
     return Job(step.verb, sources, given, seed, folder, parent)
 
 
+def _defined(name: str, known: City | str) -> Any:
+    """What a table calls data, with all that makes them others than those of that name: shared runs are of the same."""
+    if isinstance(known, City):
+        return name if known == City(sensor=name) else [name, known.model_dump()]
+    return name if known.startswith(f"{name}:{{data}}/") and "?" not in known else [name, known]
+
+
 def _folder(
-    place: Place, verb: str, names: tuple[str, ...], said: tuple[tuple[str, Any], ...], seed: int, parent: Job | None
+    place: Place,
+    verb: str,
+    names: tuple[str, ...],
+    data: list[Any],
+    said: tuple[tuple[str, Any], ...],
+    seed: int,
+    parent: Job | None,
 ) -> Path:
     """Named by what the run is: readable, and different for everything that makes a different result."""
     options = [option for key, value in said if (option := _told(key, value))[1] != []]
-    told = [verb, names, options, parent and parent.folder.parent.name]
+    told = [verb, data, options, parent and parent.folder.parent.name]
     key = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
     shown = [verb, "+".join(names)] + [str(v) for k, v in said if k in {"student", "teacher", "fraction"}]
     slug = "-".join("".join(c if c.isalnum() or c in "+.-" else "-" for c in word) for word in shown)
