@@ -101,7 +101,7 @@ def test_a_student_that_nobody_chose_is_named(
 def test_a_warm_up_as_long_as_the_run_is_warned_of(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     long = [*TUNE, "--set", "schedule.warmup_epochs=20"]
     assert main(["finetune", "run", "--data", "rig", "--out", str(here / "x"), *long]) == 0
-    assert "the warm-up is as long as the run (1 epochs)" in caplog.text
+    assert "the warm-up is as long as the run (epochs = 1)" in caplog.text
     caplog.clear()
     short = [*TUNE, "--set", "schedule.warmup_epochs=0.1"]
     assert main(["finetune", "run", "--data", "rig", "--out", str(here / "y"), *short]) == 0
