@@ -150,7 +150,7 @@ def fit(
     )
     if recipe.schedule.warmup(order.per_epoch) >= order.iterations:
         log.warning(
-            "the warm-up is as long as the run (epochs = %d): the learning rate never reaches lr = %g; train longer, or "
+            "the warm-up is as long as the run (epochs = %d): the learning rate never reaches lr = %g; train longer or "
             "add --set schedule.warmup_epochs=%g",
             *(recipe.epochs, recipe.lr, round(0.1 * recipe.epochs, 2)),
         )
