@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -101,3 +102,14 @@ def test_python_functions_are_the_verbs() -> None:
         assert callable(getattr(lidistill, name))
     with pytest.raises(AttributeError):
         lidistill.nothing  # noqa: B018
+
+
+def test_threads_that_wait_do_not_spin() -> None:
+    """Unless somebody said otherwise, and before torch reads it."""
+    code = "import os; from lidistill.cli import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
+    for said, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+        environment |= {"OMP_WAIT_POLICY": said} if said else {}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == expected

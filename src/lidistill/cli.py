@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 
@@ -50,6 +51,8 @@ def overview() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 2 for bad input, 1 for a run that failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # before torch is loaded: threads that spin while they wait stand in each other's way on a machine that is shared
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(overview())
         return 0
