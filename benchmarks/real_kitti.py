@@ -118,17 +118,18 @@ def draw(data: str, backbone: Path, out: Path) -> None:
     write_picture(stack(pairs), out)
 
 
+def figures(card: Path) -> dict[str, object]:
+    """The columns of a committed card: mean and spread over the seeds, and every seed."""
+    present = read_card(card).metrics["miou_present"]
+    seeds = ", ".join(f"{100 * value:.1f}" for value in present.values if value is not None)
+    mean, std = 100 * (present.mean or 0), 100 * (present.std or 0)
+    return {"mIoU % (classes in the truth)": f"{mean:.1f} ± {std:.1f}", "seeds": seeds}
+
+
 def table() -> str:
-    """The committed cards as a markdown table, per class too."""
-    rows = []
-    for name in NETWORKS:
-        if (RESULTS / f"{name}.json").is_file():
-            metrics = read_card(RESULTS / f"{name}.json").metrics
-            present = metrics["miou_present"]
-            seeds = ", ".join(f"{100 * v:.1f}" for v in present.values if v is not None)
-            mean, std = 100 * (present.mean or 0), 100 * (present.std or 0)
-            rows.append({"network": name, "mIoU % (classes in the truth)": f"{mean:.1f} ± {std:.1f}", "seeds": seeds})
-    return markdown_table(rows)
+    """The committed cards as a markdown table."""
+    cards = {name: RESULTS / f"{name}.json" for name in NETWORKS}
+    return markdown_table([{"network": name, **figures(card)} for name, card in cards.items() if card.is_file()])
 
 
 if __name__ == "__main__":

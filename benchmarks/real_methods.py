@@ -15,7 +15,7 @@ from pathlib import Path
 import lidistill
 from lidistill.evaluation.card import merge_cards, read_card, write_card
 from lidistill.evaluation.table import markdown_table
-from real_kitti import RECIPES, make_teacher
+from real_kitti import RECIPES, figures, make_teacher
 from real_kitti import RESULTS as SCALR
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real_methods"
@@ -76,14 +76,7 @@ def main() -> None:
 
 def table() -> str:
     """The committed cards as a markdown table."""
-    rows = []
-    for name, path in ROWS.items():
-        if path.is_file():
-            present = read_card(path).metrics["miou_present"]
-            seeds = ", ".join(f"{100 * value:.1f}" for value in present.values if value is not None)
-            mean, std = 100 * (present.mean or 0), 100 * (present.std or 0)
-            rows.append({"method": name, "mIoU % (classes in the truth)": f"{mean:.1f} ± {std:.1f}", "seeds": seeds})
-    return markdown_table(rows)
+    return markdown_table([{"method": name, **figures(card)} for name, card in ROWS.items() if card.is_file()])
 
 
 if __name__ == "__main__":
