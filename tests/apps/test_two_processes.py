@@ -49,3 +49,25 @@ def test_what_goes_wrong_in_one_process_ends_all(tmp_path: Path, tiny_rig: Calla
     )
     assert done.returncode == 2
     assert "is a file" in done.stderr
+
+
+def test_a_process_without_a_usable_frame_does_not_stop_the_other(
+    tmp_path: Path, tiny_rig: Callable[..., Path]
+) -> None:
+    """One frame of four can be used: of every batch one process has nothing, from the first on."""
+    rig = tiny_rig(tmp_path / "rig", frames=4, splits=False)
+    for number in (0, 1, 3):
+        (rig / "scans" / f"{number:06d}.bin").write_bytes(b"nothing")
+    arguments = ["probe", "--data", str(rig), "--out", str(tmp_path / "two"), *OPTIONS]
+    arguments += ["--set", "devices=2", "--set", "bad_frames=0.9"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lidistill", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two" / "model.safetensors").is_file()
