@@ -112,8 +112,10 @@ def _job(
     names = step.data or ((column.data,) if column.data else ())
     sources = tuple(place.source(name, scale.data[name]) for name in names)
     chosen = dict(step.options)
-    if parent is None and step.verb != "pretrain":
-        chosen |= {**({"student": row.student} if row.student else {}), **step.without_parent}
+    if parent is None:
+        chosen = {**({"student": row.student} if row.student else {}), **chosen}
+        chosen |= step.without_parent if step.verb != "pretrain" else {}
+        chosen["set"] = (*chosen.get("set", ()), *row.set)
     if step.verb != "evaluate":
         chosen["set"] = (*chosen.get("set", ()), *options)
     said = tuple(

@@ -69,6 +69,8 @@ class Line(_Part):
     steps: tuple[Step, ...] = ()
     student: str | None = None
     """Of the steps that start from random weights."""
+    set: tuple[str, ...] = ()
+    """Overrides of the recipes of those steps, after their own."""
     columns: tuple[str, ...] | None = None
     """Those it has a figure in; None = all."""
     recipes: str = ""
