@@ -8,7 +8,7 @@ Licence of the data: CC BY-NC-SA 4.0 (Argo AI), terms of use of argoverse.org; n
           sensors/lidar/315966265259836000.feather        x y z (vehicle) intensity (0-255) laser_number offset_ns
           sensors/cameras/ring_front_center/*.jpg         and eight more (optional); names are nanoseconds
           calibration/egovehicle_SE3_sensor.feather       intrinsics.feather beside it; only for pictures
-          city_SE3_egovehicle.feather                     poses of the vehicle; only for pictures
+          city_SE3_egovehicle.feather                     poses of the vehicle (needed for pictures)
 
 Points are those of the file: both lidars in the vehicle's frame at the time of the sweep, x ahead, y left, z up, origin
 above the rear axle about 0.35 m above the road. ``origin=lidar`` moves the origin to the upper lidar (1.35 m ahead,
@@ -36,7 +36,7 @@ from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError
 from lidistill.sensing import sensors
 from lidistill.sensing.files import PointFile
-from lidistill.sensing.frame import CameraView, Frame, Matrix, Sensor
+from lidistill.sensing.frame import CameraView, Frame, Matrix, Pose, Sensor
 from lidistill.sensing.rigid import from_quaternion, invert
 
 NAME = "argoverse2"
@@ -92,7 +92,8 @@ class Argoverse2:
         cloud = read_sweep(path)
         cloud = replace(cloud, points=cloud.points - shift[:3, 3].astype(np.float32))
         frame = make_frame(cloud, path, token=f"{NAME}/{log}/{time}", sensor=SENSOR, views=_views(root, time, shift))
-        return replace(frame, timestamp=time / 1e9)
+        pose = Pose(f"{NAME}/{log}", _vehicle_to_city(root, time) @ shift) if _poses_path(root).exists() else None
+        return replace(frame, timestamp=time / 1e9, pose=pose)
 
 
 def open_argoverse2(path: Path, classes: str | None = None, *, origin: str = "vehicle") -> Argoverse2:
@@ -153,8 +154,12 @@ def _views(root: Path, time: int, shift: Matrix) -> tuple[CameraView, ...]:
     return tuple(views)
 
 
+def _poses_path(root: Path) -> Path:
+    return root / "city_SE3_egovehicle.feather"
+
+
 def _vehicle_to_city(root: Path, time: int) -> Matrix:
-    path = root / "city_SE3_egovehicle.feather"
+    path = _poses_path(root)
     times, poses = _poses(path)
     nearest = int(np.abs(times - time).argmin()) if len(times) else -1
     if nearest < 0 or abs(int(times[nearest]) - time) > NEAR:

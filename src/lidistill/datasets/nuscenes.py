@@ -37,7 +37,7 @@ from lidistill.datasets.split_file import numbers, read_split_file
 from lidistill.errors import InputError, nearest
 from lidistill.sensing import sensors
 from lidistill.sensing.files import PointFile, read_points
-from lidistill.sensing.frame import IGNORE, CameraView, Frame, Matrix, Sensor
+from lidistill.sensing.frame import IGNORE, CameraView, Frame, Matrix, Pose, Sensor
 from lidistill.sensing.rigid import from_quaternion, invert, transform
 from lidistill.taxonomy import Taxonomy
 
@@ -92,17 +92,19 @@ class NuScenes:
         scan = int(self.index["frame_scan"][row])
         path = self.root / self.index.text("scan_file", scan)
         token = self.index.text("scan_token", scan)
+        drive = f"{NAME}/{self.index.text('scene', int(self.index['frame_scene'][row]))}"
         labels = self.root / "lidarseg" / self.version / f"{token}_lidarseg.bin"
         cloud = read_points(path, 5)
         frame = make_frame(
             with_labels(cloud, labels, path) if labels.exists() else cloud,
             path,
-            token=f"{NAME}/{self.index.text('scene', int(self.index['frame_scene'][row]))}/{token}",
+            token=f"{drive}/{token}",
             sensor=SENSOR,
             taxonomy=self.taxonomy,
             views=self._views(row, scan),
         )
-        frame = replace(frame, timestamp=_seconds(self.index["scan_time"][scan]))
+        time = _seconds(self.index["scan_time"][scan])
+        frame = replace(frame, timestamp=time, pose=Pose(drive, self._lidar_to_world(scan)))
         return self._accumulated(frame, scan) if self.sweeps > 1 else frame
 
     def _views(self, row: int, scan: int) -> tuple[CameraView, ...]:

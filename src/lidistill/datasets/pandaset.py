@@ -37,7 +37,7 @@ from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError
 from lidistill.sensing import sensors
 from lidistill.sensing.files import PointFile
-from lidistill.sensing.frame import CameraView, Frame, Matrix, Sensor
+from lidistill.sensing.frame import CameraView, Frame, Matrix, Pose, Sensor
 from lidistill.sensing.rigid import invert, transform
 from lidistill.taxonomy import Taxonomy
 
@@ -87,7 +87,8 @@ class PandaSet:
             taxonomy=self.taxonomy,
             views=_views(root / "camera", stem, pose),
         )
-        return replace(frame, timestamp=read_time(root / "lidar" / "timestamps.json", int(stem)))
+        time = read_time(root / "lidar" / "timestamps.json", int(stem))
+        return replace(frame, timestamp=time, pose=Pose(f"{self.name}/{sequence}", pose @ RAISE))
 
 
 def open_pandar64(

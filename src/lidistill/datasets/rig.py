@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -15,13 +15,15 @@ from lidistill.datasets import calibration
 from lidistill.datasets.few_labels import label_files, labelled_splits
 from lidistill.datasets.fractions import strided, with_fractions
 from lidistill.datasets.rig_file import RigFile, read_rig_file, read_splits
+from lidistill.datasets.rig_poses import NAME as POSES
+from lidistill.datasets.rig_poses import read_poses
 from lidistill.datasets.rig_times import NAME as TIMES
 from lidistill.datasets.rig_times import Times, read_times
 from lidistill.datasets.scans import make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.files import SUFFIXES, read_points
-from lidistill.sensing.frame import CameraView, Distortion, Frame, Matrix, Sensor
+from lidistill.sensing.frame import CameraView, Distortion, Frame, Matrix, Pose, Sensor
 from lidistill.taxonomy import Taxonomy
 
 LAYOUT = "a rig folder with rig.yaml and scans/ (docs/reference/rig-folder.md)"
@@ -64,6 +66,8 @@ class Rig:
     splits: dict[str, tuple[int, ...]]
     labels: Path
     times: Times | None = None
+    poses: Mapping[str, Pose] = field(default_factory=dict)
+    """By stem."""
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -81,7 +85,7 @@ class Rig:
             taxonomy=self.taxonomy,
             views=tuple(self._view(camera, index) for camera in self.cameras if camera.files[index]),
         )
-        return replace(frame, timestamp=_time(self.times, index))
+        return replace(frame, timestamp=_time(self.times, index), pose=self.poses.get(stem))
 
     def label_file(self, index: int) -> Path:
         """Where the labels of a frame are, if it has any."""
@@ -124,12 +128,12 @@ def open_rig(path: Path, classes: str | None = None, *, labels: str | None = Non
     if not scans:
         raise InputError(f"{root / 'scans'}: no scan in this folder; expected files ending in {', '.join(SUFFIXES)}")
     stems = tuple(sorted(scans))
-    table = root / TIMES
+    table, name = root / TIMES, root.resolve().name
     times, seen = read_times(table, stems, tuple(rig.cameras)) if table.exists() else (None, {})
     return Rig(
         spec=str(path) if labels is None else labels_spec(str(path), labels),
         root=root,
-        name=root.resolve().name,
+        name=name,
         sensor=_sensor(rig),
         taxonomy=_taxonomy(rig, root, classes),
         columns=rig.lidar.columns,
@@ -139,6 +143,7 @@ def open_rig(path: Path, classes: str | None = None, *, labels: str | None = Non
         splits=_splits(root, stems, labels),
         labels=root / "labels" if labels is None else Path(labels).expanduser(),
         times=times,
+        poses=read_poses(root / POSES, stems, name) if (root / POSES).exists() else {},
     )
 
 

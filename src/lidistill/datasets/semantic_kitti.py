@@ -5,9 +5,9 @@ Licence of the data: KITTI CC BY-NC-SA 3.0, labels CC BY-NC-SA 4.0 (non-commerci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from lidistill import taxonomy as class_lists
@@ -18,11 +18,14 @@ from lidistill.datasets.scans import image_size, make_frame, read_image
 from lidistill.datasets.source import Source, folder, take_split
 from lidistill.sensing import sensors
 from lidistill.sensing.files import read_points
-from lidistill.sensing.frame import CameraView, Frame, Sensor
+from lidistill.sensing.frame import CameraView, Frame, Matrix, Pose, Sensor
+from lidistill.sensing.rigid import invert
 from lidistill.taxonomy import Taxonomy
 
 NAME = "semantic-kitti"
-LAYOUT = "SemanticKITTI: dataset/sequences/00/velodyne/000000.bin (and labels/, image_2/, calib.txt beside velodyne/)"
+LAYOUT = (
+    "SemanticKITTI: dataset/sequences/00/velodyne/000000.bin (and labels/, image_2/, calib.txt, poses.txt beside it)"
+)
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
     "val": ("08",),
@@ -70,7 +73,7 @@ class SemanticKitti:
         sequence, stem = self.frames[index]
         root = self.sequences / sequence
         scan, labels = root / "velodyne" / f"{stem}.bin", root / "labels" / f"{stem}.label"
-        return make_frame(
+        frame = make_frame(
             read_points(scan, 4),
             scan,
             token=f"{NAME}/{sequence}/{stem}",
@@ -79,6 +82,8 @@ class SemanticKitti:
             taxonomy=self.taxonomy,
             views=self._views(sequence, root / CAMERA / f"{stem}.png"),
         )
+        to_world = read_poses(root).get(int(stem)) if stem.isdecimal() else None
+        return frame if to_world is None else replace(frame, pose=Pose(f"{NAME}/{sequence}", to_world))
 
     def _views(self, sequence: str, image: Path) -> tuple[CameraView, ...]:
         if sequence not in self.calibrations or not image.exists():
@@ -106,6 +111,21 @@ def open_semantic_kitti(path: Path, classes: str | None = None) -> SemanticKitti
         calibrations={sequence: read_calibration(sequences / sequence / "calib.txt") for sequence in with_images},
         frames=frames,
     )
+
+
+@lru_cache(maxsize=32)
+def read_poses(sequence: Path) -> Mapping[int, Matrix]:
+    """Number of the scan -> lidar to the first scan's lidar (4, 4), from ``poses.txt`` and ``calib.txt`` of a sequence.
+
+    A line of ``poses.txt`` is camera 0 of that scan in the frame of camera 0 of the first (3, 4), from SemanticKITTI's
+    own registration. Empty where one of the files is missing; raises ``InputError`` for a line that is no pose.
+    """
+    path, calibration = sequence / "poses.txt", sequence / "calib.txt"
+    if not path.exists() or not calibration.exists():
+        return {}
+    to_camera = kitti.rigid(kitti.read_calibration_text(calibration), "Tr", calibration)
+    lines = {str(number): line for number, line in enumerate(kitti.calibration_lines(path)) if line.strip()}
+    return {int(key): invert(to_camera) @ kitti.rigid(lines, key, path) @ to_camera for key in lines}
 
 
 def read_calibration(path: Path) -> Calibration:

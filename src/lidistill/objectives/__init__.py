@@ -18,8 +18,10 @@ BUILT_IN = {
     "similarity": "lidistill.objectives.similarity:similarity",
     "ppkt": "lidistill.objectives.ppkt:ppkt",
 }
-OF_SUPERPIXELS = ("slidr", "st-slidr")
+OF_SUPERPIXELS = ("slidr", "st-slidr", "seal")
 """Those that compare superpixels, not pixels: the training loop calls them."""
+OF_SWEEPS = ("seal",)
+"""Those that compare two sweeps of a drive."""
 UNIT = {"ppkt", *OF_SUPERPIXELS}
 """Those that want unit vectors."""
 GROUP = "lidistill.objectives"

@@ -75,12 +75,23 @@ class CameraView:
 
 
 @dataclass(frozen=True, eq=False)
+class Pose:
+    """Where the lidar was at the time of a scan: ``to_world`` (4, 4) float64 takes its coordinates to those of a drive.
+
+    ``drive`` is the name of the drive, with that of its data set; poses of one drive are in one world, metres.
+    """
+
+    drive: str
+    to_world: Matrix
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One scan. Immutable; arrays are shared, never written to; images decode only when asked.
 
     ``points`` (N, 3) float32, metres, in the data set's own lidar frame, z up; ``intensity`` (N,) float32 as
     recorded; ``ring`` (N,) and ``time`` (N,) optional; ``labels`` (N,) uint8 train ids, ``IGNORE`` = no class;
-    ``token`` unique and stable; ``timestamp`` in seconds.
+    ``token`` unique and stable; ``timestamp`` in seconds; ``pose`` where it is known.
     """
 
     points: Points
@@ -92,6 +103,7 @@ class Frame:
     time: NDArray[np.float32] | None = None
     labels: NDArray[np.uint8] | None = None
     views: tuple[CameraView, ...] = ()
+    pose: Pose | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 3:

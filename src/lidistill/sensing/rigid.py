@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Matrix
@@ -44,6 +45,13 @@ def from_quaternion(wxyz: Sequence[float], translation: Sequence[float] = (0.0, 
     ]
     matrix[:3, 3] = translation
     return matrix
+
+
+def to_quaternion(matrix: NDArray[Any]) -> tuple[float, float, float, float]:
+    """The rotation of ``matrix`` (4, 4) as a unit quaternion (w, x, y, z) with w not negative."""
+    turn = Rotation.from_matrix(np.asarray(matrix, np.float64)[:3, :3])
+    x, y, z, w = turn.as_quat(canonical=True).tolist()
+    return w, x, y, z
 
 
 def rotation_z(angle: float) -> Matrix:

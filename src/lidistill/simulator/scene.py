@@ -79,7 +79,7 @@ def simulate_frame(scene: Scene, index: int, images: bool = True) -> SimulatedFr
     t = index * INTERVAL
     world, rig = scene.world, scene.rig
     moment = world.at(t)
-    vehicle = _swayed(world.ego_pose(t), rng)
+    vehicle = _vehicle(scene, index, rng)
     velocity, turn_rate = _motion(world, t)
     scan = lidar.sweep(moment, scene.weather, rig.lidar, vehicle, velocity, turn_rate, rng)
     to_world = vehicle @ rig.lidar.to_vehicle()
@@ -93,6 +93,11 @@ def simulate_frame(scene: Scene, index: int, images: bool = True) -> SimulatedFr
     return SimulatedFrame(
         scan.points, scan.intensity, scan.ring, scan.time, scan.labels, pictures, labels, views, moment, to_world
     )
+
+
+def lidar_pose(scene: Scene, index: int) -> NDArray[np.float64]:
+    """(4, 4) lidar -> world at the reference time of key frame ``index``, without recording it."""
+    return _vehicle(scene, index, np.random.default_rng([*scene.key, index])) @ scene.rig.lidar.to_vehicle()
 
 
 def render(
@@ -120,6 +125,11 @@ def _picture(pictures: dict[str, NDArray[np.uint8]], name: str) -> NDArray[np.ui
     if name not in pictures:
         raise InputError(f"camera {name!r}: this frame was simulated without images; call simulate_frame(images=True)")
     return pictures[name]
+
+
+def _vehicle(scene: Scene, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(4, 4) vehicle -> world; the first that a key frame draws from its ``rng``."""
+    return _swayed(scene.world.ego_pose(index * INTERVAL), rng)
 
 
 def _swayed(pose: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -15,16 +15,21 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from lidistill.datasets.rig_poses import NAME as POSES
+from lidistill.datasets.rig_poses import write_poses
 from lidistill.errors import InputError
+from lidistill.sensing.frame import Pose
 from lidistill.simulator import sensors
 from lidistill.simulator.city import check_style
 from lidistill.simulator.rays import ray_caster
-from lidistill.simulator.scene import SimulatedFrame, from_lidar, scene, simulate_frame
+from lidistill.simulator.scene import SimulatedFrame, from_lidar, lidar_pose, scene, simulate_frame
 
 SETTINGS = "simulation.yaml"
 """Written first: what the folder was made with. ``rig.yaml`` is written last, so its absence means: interrupted."""
 
-_OWN = ("scans", "images", "labels", "rig.yaml", "splits.yaml", ".lidistill", SETTINGS)
+_OWN = ("scans", "images", "labels", "rig.yaml", "splits.yaml", POSES, "poses", ".lidistill", SETTINGS)
+DRIVES = "poses"
+"""Folder for the poses of finished scenes while others are at work; together they become ``poses.csv``."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def simulate(
     jobs = [_Job(out, sensor, style, index, frames, seed, images) for index in range(scenes)]
     _run(jobs, workers)
     _write_splits(out, scenes, frames)
+    _write_poses(out)
     _write_rig(out, sensor, images)
     return out
 
@@ -118,13 +124,16 @@ def _simulate_scene(job: _Job) -> None:
     missing = [
         frame for frame, stem in enumerate(stems) if not all(path.exists() for path in _paths(job.out, stem, cameras))
     ]
-    if not missing:
+    poses = job.out / DRIVES / f"{job.index:04d}.csv"
+    if not missing and poses.exists():
         return
-    for folder in ("scans", "labels", *(f"images/{name}" for name in cameras)):
+    for folder in ("scans", "labels", DRIVES, *(f"images/{name}" for name in cameras)):
         (job.out / folder).mkdir(parents=True, exist_ok=True)
     place = scene(job.sensor, job.style, job.index, job.seed, job.frames)
     for frame in missing:
         write_frame(job.out, stems[frame], simulate_frame(place, frame, job.images))
+    drive = f"{job.index:04d}"
+    write_poses(poses, {stem: Pose(drive, lidar_pose(place, frame)) for frame, stem in enumerate(stems)})
 
 
 def _paths(out: Path, stem: str, cameras: list[str]) -> list[Path]:
@@ -159,6 +168,14 @@ def _write_splits(out: Path, scenes: int, frames: int) -> None:
         split = "train" if index < scenes - held_out else "val"
         stems[split] += [f"{index:04d}_{frame:02d}" for frame in range(frames)]
     _write(out / "splits.yaml", yaml.safe_dump(stems, sort_keys=False).encode())
+
+
+def _write_poses(out: Path) -> None:
+    """``poses.csv`` from those of the scenes, in their order."""
+    scenes = [path.read_text().splitlines() for path in sorted((out / DRIVES).glob("*.csv"))]
+    lines = [scenes[0][0], *(line for rows in scenes for line in rows[1:])]
+    _write(out / POSES, ("\n".join(lines) + "\n").encode())
+    shutil.rmtree(out / DRIVES)
 
 
 def _write_rig(out: Path, sensor: str, images: bool) -> None:

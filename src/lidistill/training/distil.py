@@ -19,6 +19,7 @@ from lidistill.errors import InputError
 from lidistill.objectives import UNIT
 from lidistill.objectives import load as load_objective
 from lidistill.objectives.pooling import frozen_means, pixel_means
+from lidistill.objectives.seal import point_to_segment, temporal
 from lidistill.objectives.slidr import slidr
 from lidistill.objectives.st_slidr import st_slidr_balanced
 from lidistill.students.batch import PointBatch
@@ -221,7 +222,10 @@ def pixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: S
 
 
 def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, count: int) -> DistilLoss:
-    """Superpixels against the points in them (SLidR, ST-SLidR); ``count``: ids of a picture are below it."""
+    """Superpixels against the points in them (SLidR, ST-SLidR, Seal); ``count``: ids of a picture are below it."""
+    # a class is the same in every picture: to Seal the cameras of a scan share it, and are no negatives of each other
+    method = recipe.superpixels
+    shared = recipe.objective == "seal" and method is not None and method.name == "argmax"
 
     def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
         assert batch.superpixels is not None
@@ -230,14 +234,35 @@ def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, cou
         features, heard = model(batch.points, said.permute(0, 2, 3, 1))
         u, v = batch.pixels[0].long().unbind(1)
         segments = batch.superpixels[batch.image_index, v, u]
-        segments = torch.where(segments < 0, segments, segments + batch.image_index * count)
+        owner = torch.tensor(batch.scans, device=segments.device)[batch.image_index] if shared else batch.image_index
+        segments = torch.where(segments < 0, segments, segments + owner * count)
         some = batch.superpixels[:, :: recipe.pixel_step, :: recipe.pixel_step]
-        compared = features[batch.rows], segments, pixel_means(heard.permute(0, 3, 1, 2), some, count)
-        if recipe.objective == "slidr":
-            return {"loss": slidr(*compared)}
-        return {"loss": st_slidr_balanced(*compared, frozen_means(said, batch.superpixels, count))}
+        means = pixel_means(heard.permute(0, 3, 1, 2), some, count, batch.scans if shared else None)
+        compared = features[batch.rows], segments, means
+        if recipe.objective == "st-slidr":
+            return {"loss": st_slidr_balanced(*compared, frozen_means(said, batch.superpixels, count))}
+        space = slidr(*compared)
+        return {"loss": space} if recipe.objective == "slidr" else consistent(space, features, batch)
 
     return loss
+
+
+def consistent(space: Tensor, features: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
+    """Seal's loss: that in ``space``, between two sweeps and within each, in equal parts; each is logged by itself.
+
+    ``features`` (M, D) of all packed points. A batch without a second sweep, of drives of one scan, learns in space
+    alone; its other parts are NaN.
+    """
+    if batch.segments is None:
+        missing = space.new_tensor(torch.nan)
+        return {"loss": space, "loss/space": space.detach(), "loss/time": missing, "loss/points": missing}
+    own, count = batch.own, batch.segment_count
+    here, there = batch.segments[:own], batch.segments[own:]
+    time = temporal(features[:own], here, features[own:], there, count)
+    within = [point_to_segment(features[:own], here, count), point_to_segment(features[own:], there, count)]
+    points = (within[0] + within[1]) / 2
+    parts = {"loss/space": space.detach(), "loss/time": time.detach(), "loss/points": points.detach()}
+    return {"loss": space + time + points} | parts
 
 
 def _validation(

@@ -19,6 +19,7 @@ from lidistill.teachers.colors import ColorMatch
 from lidistill.teachers.images import prepare
 from lidistill.training.crops import Crop, cut_cuboid, draw_crop
 from lidistill.training.recipe import DistilRecipe
+from lidistill.training.sweeps import Sweep, second_sweep
 from lidistill.transforms.augment import flip_xy, limit_points, rotate_z, scale
 from lidistill.transforms.features import point_features
 from lidistill.transforms.voxels import voxel_sample
@@ -43,6 +44,8 @@ class DistilSample:
     source: str = ""
     """Name of the data set, in a mixture of several."""
     superpixels: Tensor | None = None
+    sweep: Sweep | None = None
+    """A second sweep, for consistency in time."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class DistilBatch:
 
     Teacher t is shown ``images[shown[t]]``. ``pictures`` names what the B are of, ``sources`` the data set of each;
     ``scans`` (B,) int64 is the cloud that each belongs to, ``superpixels`` (B, h, w) int64 those of ``images[0]``.
+    ``segments`` (M,) int64 are those of all packed points, -1 = none, numbered below ``segment_count`` over the batch:
+    the first ``own`` points are those of the scans, the rest, in the same order, of second sweeps.
     """
 
     points: PointBatch
@@ -63,6 +68,9 @@ class DistilBatch:
     sources: tuple[str, ...]
     scans: tuple[int, ...]
     superpixels: Tensor | None = None
+    segments: Tensor | None = None
+    segment_count: int = 0
+    own: int = 0
 
     def to(self, device: torch.device) -> DistilBatch:
         """Copy to ``device``."""
@@ -81,6 +89,7 @@ class DistilBatch:
             image_index=act(self.image_index),
             pixels=tuple(act(t) for t in self.pixels),
             superpixels=None if self.superpixels is None else act(self.superpixels),
+            segments=None if self.segments is None else act(self.segments),
         )
 
 
@@ -91,13 +100,14 @@ def distil_sample(
     rng: np.random.Generator,
     colors: Sequence[ColorMatch | None] | None = None,
     superpixels: Superpixels | None = None,
+    second: Frame | None = None,
 ) -> DistilSample:
     """Pair pixels with the points that their cameras see, then augment the points.
 
     ``cameras: one`` (ScaLR, section 3.1): one random camera, and of the scan only what it sees. ``all`` (SLidR): every
     camera, and the whole scan. Voxels are sampled among the paired points first, so that none is lost to a
     representative that no camera sees; the coordinates are augmented after pairing and the features computed from them.
-    ``colors``: how each teacher wants the pictures'; None = as they are.
+    ``colors``: how each teacher wants the pictures'; None = as they are. ``second``: another sweep of the drive.
 
     Raises ``InputError`` when fewer than ``recipe.min_pairs`` pairs remain.
     """
@@ -141,6 +151,7 @@ def distil_sample(
         at,
         shown,
         tuple(f"{frame.token}/{view.name}" for view in views),
+        sweep=None if second is None else second_sweep(frame, kept, second, recipe, tokenizer, rng),
     )
     if superpixels is None:
         return sample
@@ -165,10 +176,13 @@ def visible_to_student(
 
 def collate_distil(samples: Sequence[DistilSample], tokenizer: Tokenizer) -> DistilBatch:
     """Pack samples."""
-    points = tokenizer.collate([s.cloud for s in samples])
+    sweeps = [s.sweep for s in samples if s.sweep is not None]
+    points = tokenizer.collate([*(s.cloud for s in samples), *(sweep.cloud for sweep in sweeps)])
     counts = [len(s.pictures) for s in samples]
     first = np.concatenate([[0], np.cumsum(counts)]).tolist()
     starts = points.offsets.tolist()
+    own = starts[len(samples)]
+    segments, segment_count = _segments(samples, starts) if sweeps else (None, 0)
     ids = [s.superpixels for s in samples if s.superpixels is not None]
     return DistilBatch(
         points,
@@ -181,7 +195,24 @@ def collate_distil(samples: Sequence[DistilSample], tokenizer: Tokenizer) -> Dis
         tuple(s.source for s in samples for _ in s.pictures),
         tuple(number for number, count in enumerate(counts) for _ in range(count)),
         torch.cat(ids) if ids else None,
+        segments,
+        segment_count,
+        own,
     )
+
+
+def _segments(samples: Sequence[DistilSample], starts: Sequence[int]) -> tuple[Tensor, int]:
+    """Segments (M,) of all packed points, told apart between samples, and how many there are; ``starts`` of clouds."""
+    here, there, count = [], [], 0
+    for number, sample in enumerate(samples):
+        sweep = sample.sweep
+        if sweep is None:
+            here.append(torch.full((starts[number + 1] - starts[number],), -1))
+            continue
+        here.append(torch.where(sweep.here < 0, -1, sweep.here + count))
+        there.append(torch.where(sweep.there < 0, -1, sweep.there + count))
+        count += sweep.count
+    return torch.cat([*here, *there]), count
 
 
 def _pairs(

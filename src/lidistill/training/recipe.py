@@ -99,7 +99,7 @@ class DistilRecipe(_Common):
     """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+. With several teachers the
     head has two layers as published, None = as wide as its wider end (the published width is not known)."""
     objective: str = "similarity"
-    """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr`` or a plug-in."""
+    """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr``, ``seal`` or a plug-in."""
     image_head: int | None = Field(None, gt=0)
     """Width of a space into which a linear layer each brings points and pixels (64 in PPKT and SLidR); None = the
     student learns the teacher's features as they are."""

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from lidistill.datasets.concat import part_names, parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
+from lidistill.objectives import OF_SWEEPS
 from lidistill.segmenters.store import Superpixels
 from lidistill.sensing.frame import Frame
 from lidistill.students.batch import Cloud, PointBatch, Tokenizer
@@ -34,6 +35,7 @@ from lidistill.training.distil_samples import (
 )
 from lidistill.training.mixing import Mixing
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.sweeps import neighbour
 from lidistill.transforms.augment import SegmentAugmentation
 from lidistill.transforms.features import point_features
 from lidistill.transforms.nearest import nearest_kept
@@ -132,7 +134,8 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
                 colors = self.colors.get(self.specs[part])
-                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, colors, self.superpixels)
+                second = neighbour(self.source, index, frame) if self.recipe.objective in OF_SWEEPS else None
+                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, colors, self.superpixels, second)
                 return replace(sample, source=self.names[part])
             if self.mixing is not None:
                 other = self._another(index, rng)
