@@ -186,8 +186,8 @@ def test_a_cuboid_is_cut_out() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["objective=slidr"], "superpixels go with the objectives slidr and st-slidr"),
-        (["superpixels=slic"], "superpixels go with the objectives slidr and st-slidr"),
+        (["objective=slidr"], "superpixels go with the objectives slidr, st-slidr, seal"),
+        (["superpixels=slic"], "superpixels go with the objectives slidr, st-slidr, seal"),
         (["crop=true"], "set it to 0"),
         (["image_head=8"], "needs an objective with negatives"),
         (["superpixels=slick", "objective=slidr"], "superpixels"),

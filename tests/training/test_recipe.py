@@ -128,7 +128,7 @@ def test_published_values_of_slidr_on_labels(name: str) -> None:
     assert recipe.student.name == "minkunet-34-96"
 
 
-@pytest.mark.parametrize(("name", "batch"), [("ppkt", 4), ("slidr", 4), ("st-slidr", 16)])
+@pytest.mark.parametrize(("name", "batch"), [("ppkt", 4), ("slidr", 4), ("st-slidr", 16), ("seal", 4)])
 def test_published_values_of_the_contrastive_methods(name: str, batch: int) -> None:
     recipe = load_recipe(name)
     assert isinstance(recipe, DistilRecipe)

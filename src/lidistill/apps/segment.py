@@ -30,7 +30,7 @@ from lidistill.training.run import ModelConfig, Pretraining, Run, RunConfig
 from lidistill.training.segment import segment as train_head
 
 log = logging.getLogger("lidistill")
-CONTRASTIVE = ("ppkt", "slidr", "st-slidr")
+CONTRASTIVE = ("ppkt", "slidr", "st-slidr", "seal")
 """Objectives whose backbones were published with SLidR's way of learning from labels."""
 MOSTLY = 0.6
 """Share of ignored labels from which on the class list is doubted; published lists ignore up to a third."""

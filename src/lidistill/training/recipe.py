@@ -126,7 +126,7 @@ class DistilRecipe(_Common):
     @model_validator(mode="after")
     def _fits_the_objective(self) -> DistilRecipe:
         if (self.objective in OF_SUPERPIXELS) != (self.superpixels is not None):
-            raise ValueError(f"superpixels go with the objectives {' and '.join(OF_SUPERPIXELS)}, and those with them")
+            raise ValueError(f"superpixels go with the objectives {', '.join(OF_SUPERPIXELS)}, and those with them")
         if self.image_head is not None and self.objective == "similarity":
             raise ValueError("image_head needs an objective with negatives, such as ppkt, or all becomes alike")
         if self.superpixels is not None and len(self.teachers) > 1:
