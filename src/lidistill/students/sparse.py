@@ -1,4 +1,7 @@
-"""Sparse convolution in plain torch: gather the rows that meet, multiply, add up; the same on every device."""
+"""Sparse convolution in plain torch: gather the rows that meet, multiply, add up; the same on every device.
+
+On a GPU spconv can take over (``spconv_backend``).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lidistill.students import spconv_backend
 from lidistill.students.kernel_maps import half
 
 Step = tuple[int, Tensor | None, Tensor | None]
@@ -72,7 +76,10 @@ def sparse_conv(voxels: Tensor, weight: Tensor, where: KernelMap) -> Tensor:
     """
     device = voxels.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else voxels.dtype
-    result: Tensor = _SparseConv.apply(voxels.to(dtype), weight.to(dtype), where)  # type: ignore[no-untyped-call]
+    voxels, weight = voxels.to(dtype), weight.to(dtype)
+    if spconv_backend.takes(voxels, where):
+        return spconv_backend.convolve(voxels, weight, where)
+    result: Tensor = _SparseConv.apply(voxels, weight, where)  # type: ignore[no-untyped-call]
     return result
 
 
