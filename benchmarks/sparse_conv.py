@@ -1,22 +1,28 @@
-"""Sparse convolutions of ours against im2col and against spconv on the CPU: time and memory of whole MinkUNets.
+"""Sparse convolutions of ours against im2col and against spconv: time and memory of whole MinkUNets.
 
-    python benchmarks/sparse_conv.py [--real /data] [--spconv FOLDER]
+    python benchmarks/sparse_conv.py [--real /data] [--spconv FOLDER] [--only cpu|cuda]
 
 All ways share the network, the weights and the kernel maps, which the loader's workers prepare, and give the same
 features (checked). ``im2col`` is the straightforward way: a table of the 27 neighbours of every voxel, all their rows
 gathered, one product. ``spconv`` calls the compiled gather-multiply-scatter of spconv 2 with our maps, in the forward
 pass; its backward pass asks for a GPU. FOLDER is where it was installed: ``pip install --no-deps --target FOLDER
-spconv cumm pccm ccimport pybind11 fire lark portalocker ninja``, since it is no dependency of ours.
+spconv "cumm<0.8" pccm ccimport pybind11 fire lark portalocker ninja``, since it is no dependency of ours.
 
 Scans: one of the synthetic city and, with ``--real``, one of SemanticKITTI; voxels of 0.1 m. Processor times of one
 thread, medians of alternating repetitions in one process; peak memory is that of a process of its own beyond what it
 held before. Writes ``results/sparse_conv.json``; the ratios are the result.
+
+Where there is a GPU, ours is also set against spconv there, chosen by ``LIDISTILL_SPARSE_CONV`` as a user would
+(``pip install spconv-cu126``, or the one for your CUDA; the conversion of the maps counts): milliseconds between CUDA
+events, medians of alternating passes, and the most memory that torch held besides what it held before. Writes
+``results/sparse_conv_cuda.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -24,7 +30,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -38,10 +43,11 @@ from torch import Tensor
 from lidistill.datasets.source import open_source
 from lidistill.evaluation.table import text_table
 from lidistill.sensing.frame import Frame
-from lidistill.students import sparse
+from lidistill.students import sparse, spconv_backend
 from lidistill.students.batch import PointBatch
 from lidistill.students.registry import build_student, student_config
 from lidistill.students.sparse import KernelMap
+from lidistill.students.spconv_backend import IndicePairs
 from lidistill.students.student import Student
 from lidistill.transforms.features import point_features
 from record import RESULTS, write_record
@@ -49,6 +55,8 @@ from record import RESULTS, write_record
 STUDENTS = ("minkunet-18-96", "minkunet-34-96")
 PASSES = ("forward", "forward and backward")
 RESULT = RESULTS / "sparse_conv.json"
+WARM = 3
+"""Passes on a GPU that do not count: in the first, spconv tries its kernels."""
 
 Convolution = Callable[[Tensor, Tensor, KernelMap], Tensor]
 
@@ -91,31 +99,27 @@ def spconv(voxels: Tensor, weight: Tensor, where: KernelMap) -> Tensor:
     from spconv.core import ConvAlgo
     from spconv.pytorch import ops
 
-    pairs, counts, submanifold = spconv_pairs(where)
-    edge = round(len(weight) ** (1 / 3))
-    filters = spconv_filters(weight).reshape(weight.shape[2], edge, edge, edge, weight.shape[1])
+    found, filters = spconv_pairs(where), spconv_filters(weight)
     result: Tensor = ops.indice_conv(
-        voxels, filters, pairs, counts, where.outputs, False, submanifold, algo=ConvAlgo.Native
+        voxels, filters, found.pairs, found.counts, where.outputs, False, found.submanifold, algo=ConvAlgo.Native
     )
     return result
+
+
+spconv_pairs = once(IndicePairs.of)
+
+
+def spconv_version() -> str:
+    """The distribution is called spconv on a processor, spconv-cu126 and so on for a GPU."""
+    from spconv import __version__
+
+    return str(__version__)
 
 
 @cache
 def spconv_filters(weight: Tensor) -> Tensor:
     """(outputs, positions, inputs)."""
     return weight.detach().permute(2, 0, 1).contiguous()
-
-
-@once
-def spconv_pairs(where: KernelMap) -> tuple[Tensor, Tensor, bool]:
-    """(2, positions, most pairs) int32, how many they are, whether the centre goes without saying."""
-    steps = sorted(where.steps, key=lambda step: step[0])
-    counts = [0 if there is None else len(there) for _, there, _ in steps]
-    pairs = torch.full((2, len(steps), max(where.inputs, where.outputs)), -1, dtype=torch.int32)
-    for (number, there, here), count in zip(steps, counts, strict=True):
-        if there is not None and here is not None:
-            pairs[0, number, :count], pairs[1, number, :count] = there.int(), here.int()
-    return pairs, torch.tensor(counts, dtype=torch.int32), where.steps[0][1] is None
 
 
 def convolving(way: str) -> AbstractContextManager[Any]:
@@ -198,6 +202,45 @@ def milliseconds(network: Student, batch: PointBatch, what: str, ways: list[str]
     return {way: median(times) for way, times in spent.items()}
 
 
+def on_device(student: str, scan: Path, what: str, repetitions: int) -> dict[str, Any]:
+    """One row of the GPU's result: our own code and spconv as the variable of the environment chooses them."""
+    network, batch = prepared(student, scan)
+    network, batch = network.cuda(), batch.to("cuda")
+    ways = {"ours": "torch", "spconv": "spconv"}
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    memory: dict[str, float] = {}
+    features: dict[str, Tensor] = {}
+    for repetition in range(-WARM, repetitions):
+        for way, chosen in ways.items():
+            with patch.dict(os.environ, {spconv_backend.VARIABLE: chosen}):
+                spconv_backend.chosen.cache_clear()
+                network.zero_grad()
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                features[way] = step(network, batch, "ours", what)
+                end.record()
+                torch.cuda.synchronize()
+            memory[way] = (torch.cuda.max_memory_allocated() - before) / 2**20
+            if repetition >= 0:
+                spent[way].append(start.elapsed_time(end))
+    differing = (features["spconv"] - features["ours"]).norm() / features["ours"].norm()
+    if not differing < 1e-3:
+        raise RuntimeError(f"{student}: the features of spconv differ by a share of {differing:.1e}")
+    times = {way: median(found) for way, found in spent.items()}
+    return {
+        "device": torch.cuda.get_device_name(),
+        "student": student,
+        "pass": what,
+        "points": len(batch),
+        "voxels": int(batch.prepared["sizes"][0]),
+        "ms": {way: round(value, 2) for way, value in times.items()},
+        "MiB": {way: round(value) for way, value in memory.items()},
+        "time ratio": round(times["spconv"] / times["ours"], 2),
+    }
+
+
 def peak(student: str, scan: Path, what: str, way: str) -> float:
     """MiB of one pass beyond what the process held before it, in a process of its own."""
     with get_context("spawn").Pool(1) as pool:
@@ -258,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--real", type=Path, help="folder with semantickitti/")
     parser.add_argument("--spconv", type=Path, help="folder where spconv was installed")
+    parser.add_argument("--only", choices=("cpu", "cuda"), help="one part alone (default: both, where there is a GPU)")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="print the table of the committed result and stop")
     args = parser.parse_args()
@@ -267,28 +311,49 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.spconv:
         sys.path.append(str(args.spconv))
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        scans = {"city, 64 beams": city(Path(folder) / "city")}
+        scans = {"city, 64 beams": Path(folder) / "city.npz"}
+        save(city(Path(folder) / "city"), scans["city, 64 beams"])
         if args.real:
-            scans["SemanticKITTI"] = open_source(f"semantic-kitti:{args.real / 'semantickitti'}")[0]
-        for name, frame in scans.items():
-            scan = Path(folder) / "scan.npz"
-            save(frame, scan)
-            for student in STUDENTS:
-                check(student, scan, ["im2col", *(["spconv"] if args.spconv else [])])
-                # with a backward pass, im2col would take 10 GiB on the real scan
-                for what in PASSES if name.startswith("city") else PASSES[:1]:
-                    ways = ["ours", "im2col", *(["spconv"] if args.spconv and what == "forward" else [])]
-                    rows.append({"scan": name, **measured(student, scan, what, ways, args.repetitions)})
-                    print(text_table([{k: str(v) for k, v in rows[-1].items()}]), flush=True)
+            scans["SemanticKITTI"] = Path(folder) / "kitti.npz"
+            save(open_source(f"semantic-kitti:{args.real / 'semantickitti'}")[0], scans["SemanticKITTI"])
+        if args.only != "cuda":
+            processor(scans, args.repetitions, bool(args.spconv))
+        if args.only == "cuda" or (args.only is None and torch.cuda.is_available()):
+            device(scans, max(args.repetitions, 20))
+
+
+def processor(scans: dict[str, Path], repetitions: int, with_spconv: bool) -> None:
+    """Ours, im2col and spconv on one thread."""
+    rows = []
+    for name, scan in scans.items():
+        for student in STUDENTS:
+            check(student, scan, ["im2col", *(["spconv"] if with_spconv else [])])
+            # with a backward pass, im2col would take 10 GiB on the real scan
+            for what in PASSES if name.startswith("city") else PASSES[:1]:
+                ways = ["ours", "im2col", *(["spconv"] if with_spconv and what == "forward" else [])]
+                rows.append({"scan": name, **measured(student, scan, what, ways, repetitions)})
+                print(text_table([{k: str(v) for k, v in rows[-1].items()}]), flush=True)
     result = {
         "what": "one pass of a network on one scan, one thread; ratios to ours",
-        "spconv": version("spconv") if args.spconv else None,
-        "repetitions": args.repetitions,
+        "spconv": spconv_version() if with_spconv else None,
+        "repetitions": repetitions,
         "rows": rows,
     }
     write_record("sparse_conv", result)
+
+
+def device(scans: dict[str, Path], repetitions: int) -> None:
+    """Ours and spconv on the GPU."""
+    rows = []
+    for name, scan in scans.items():
+        for student in STUDENTS:
+            for what in PASSES:
+                rows.append({"scan": name, **on_device(student, scan, what, repetitions)})
+                print(text_table([{k: str(v) for k, v in rows[-1].items()}]), flush=True)
+    what = "one pass of a network on one scan, float32, on the device of the row; ratios to ours"
+    result = {"what": what, "spconv": spconv_version(), "repetitions": repetitions, "rows": rows}
+    write_record("sparse_conv_cuda", result)
 
 
 if __name__ == "__main__":
