@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def read_poses(path: Path, stems: Sequence[str], rig: str) -> dict[str, Pose]:
         seen.add(stem)
         try:
             *place, x, y, z, w = (float(cell) for cell in row[2:])
+            if not all(map(math.isfinite, place)):
+                raise ValueError(f"the place {tuple(place)} is not finite")
             to_world = from_quaternion((w, x, y, z), place)
         except ValueError as error:
             raise InputError(f"{where}: {error}; expected metres and a quaternion") from None

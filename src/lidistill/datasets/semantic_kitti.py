@@ -124,8 +124,9 @@ def read_poses(sequence: Path) -> Mapping[int, Matrix]:
     if not path.exists() or not calibration.exists():
         return {}
     to_camera = kitti.rigid(kitti.read_calibration_text(calibration), "Tr", calibration)
-    lines = {str(number): line for number, line in enumerate(kitti.calibration_lines(path)) if line.strip()}
-    return {int(key): invert(to_camera) @ kitti.rigid(lines, key, path) @ to_camera for key in lines}
+    # keys count from 1, as an editor counts the line that a message names
+    lines = {str(number): line for number, line in enumerate(kitti.calibration_lines(path), 1) if line.strip()}
+    return {int(key) - 1: invert(to_camera) @ kitti.rigid(lines, key, path) @ to_camera for key in lines}
 
 
 def read_calibration(path: Path) -> Calibration:

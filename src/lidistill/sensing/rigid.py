@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Matrix
@@ -49,6 +48,8 @@ def from_quaternion(wxyz: Sequence[float], translation: Sequence[float] = (0.0, 
 
 def to_quaternion(matrix: NDArray[Any]) -> tuple[float, float, float, float]:
     """The rotation of ``matrix`` (4, 4) as a unit quaternion (w, x, y, z) with w not negative."""
+    from scipy.spatial.transform import Rotation  # half a second to import
+
     turn = Rotation.from_matrix(np.asarray(matrix, np.float64)[:3, :3])
     x, y, z, w = turn.as_quat(canonical=True).tolist()
     return w, x, y, z

@@ -25,7 +25,8 @@ def clusters(points: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
     As in Seal the ground is a plane found by random draws and the rest is grouped by HDBSCAN; what the paper says
     nothing about is ours: HDBSCAN sees one point for each cell of ``CELL`` metres, and a point has the cluster of its
-    cell. Raises ``InputError`` when scikit-learn is missing.
+    cell. HDBSCAN never takes everything for one cluster: a single thing on the ground is in none. Raises ``InputError``
+    when scikit-learn is missing.
     """
     try:
         from sklearn.cluster import HDBSCAN
