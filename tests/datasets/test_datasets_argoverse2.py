@@ -15,6 +15,7 @@ from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
 from lidistill.sensing.cameras import project
 from lidistill.sensing.pairing import pair
+from lidistill.sensing.rigid import transform
 
 LOG = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
 START, STEP = 315966265259836000, 100_196_000
@@ -147,6 +148,16 @@ def test_origin_of_the_lidar(tmp_path):
     np.testing.assert_allclose(there, here, atol=1e-3)
 
 
+@pytest.mark.parametrize("origin", ["vehicle", "lidar"])
+def test_poses_take_points_to_the_city(tmp_path, origin):
+    make_log(tmp_path / "val", cameras=())
+    for number, frame in enumerate(open_source(f"argoverse2:{tmp_path}?origin={origin}")):
+        turn, place = vehicle(START + number * STEP)
+        city = turn.apply(points_of(sweep(number)).astype(float)) + place
+        assert frame.pose.drive == f"argoverse2/val/{LOG}"
+        np.testing.assert_allclose(transform(frame.points.astype(float), frame.pose.to_world), city, atol=1e-5)
+
+
 @pytest.mark.parametrize("delay", [20_000_000, -45_000_000, 55_000_000, 70_000_000])
 def test_the_nearest_picture(tmp_path, delay):
     make_log(tmp_path / "val", delay=delay)
@@ -168,7 +179,8 @@ def test_without_pictures_only_sweeps_are_needed(tmp_path):
     log = make_log(tmp_path / "val", cameras=())
     for path in (*log.glob("calibration/*"), log / "city_SE3_egovehicle.feather"):
         path.unlink()
-    assert open_source(f"argoverse2:{tmp_path}")[0].views == ()
+    frame = open_source(f"argoverse2:{tmp_path}")[0]
+    assert (frame.views, frame.pose) == ((), None)
     with pytest.raises(InputError, match=r"egovehicle_SE3_sensor.feather: the file is missing"):
         open_source(f"argoverse2:{tmp_path}?origin=lidar")[0]
 

@@ -74,6 +74,15 @@ def test_both_ego_poses_are_in_the_chain(made):
             assert view.image().shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize("sweeps", [1, 3])
+def test_poses_take_every_scan_to_the_landmarks(made, sweeps):
+    for frame in open_source(f"nuscenes:{made.root}?sweeps={sweeps}"):
+        scene = frame.token.split("/")[1]
+        assert frame.pose.drive == f"nuscenes/{scene}"
+        world = transform(frame.points[:50].astype(float), frame.pose.to_world)
+        np.testing.assert_allclose(world, made.landmarks[scene], atol=1e-4)
+
+
 def test_opened_twice_the_tables_are_read_once(made, monkeypatch):
     first = open_nuscenes(made.root)
     monkeypatch.setattr(nuscenes, "read_tables", None)

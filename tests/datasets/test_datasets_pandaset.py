@@ -16,7 +16,7 @@ from lidistill.errors import InputError
 from lidistill.sensing.cameras import in_image, project
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.sensing.pairing import pair
-from lidistill.sensing.rigid import from_quaternion
+from lidistill.sensing.rigid import from_quaternion, transform
 
 NAMES = {"pandaset-64": 0, "pandaset-gt": 1}
 
@@ -50,6 +50,16 @@ def test_points_of_one_sensor_in_its_frame(tmp_path, name):
         np.testing.assert_allclose(frame.time, columns["t"][kept] - columns["t"][kept].min(), atol=1e-6)
         assert frame.timestamp == pytest.approx(1557539924.5 + 0.1 * number)
     assert len(pickle.dumps(source)) < 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_poses_take_points_back_to_the_world(tmp_path, name):
+    make.make_sequence(tmp_path)
+    for number, frame in enumerate(open_source(f"{name}:{tmp_path}")):
+        columns = make.sweep(number)
+        world = np.stack([columns[axis] for axis in "xyz"], axis=1)[columns["d"] == NAMES[name]]
+        assert frame.pose.drive == f"{name}/001"
+        np.testing.assert_allclose(transform(frame.points, frame.pose.to_world), world, atol=2e-5)
 
 
 def test_the_two_sensors_share_no_point(tmp_path):

@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lidistill.datasets.semantic_kitti import read_calibration
 from lidistill.datasets.source import open_source
 from lidistill.datasets.statistics import intensity_statistics
 from lidistill.errors import InputError
+from lidistill.sensing.rigid import transform
 
 CALIB = "P0: 1 2 3\nP2: 700 0 600 45 0 700 170 -0.3 0 0 1 0.005\nTr: 0 -1 0 0.1 0 0 -1 0.2 1 0 0 -0.3\n"
 
@@ -59,6 +61,60 @@ def test_calibration_folds_the_camera_offset_in(tmp_path):
     p2 = np.array([[700, 0, 600, 45], [0, 700, 170, -0.3], [0, 0, 1, 0.005]])
     tr = np.array([[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, -0.3], [0, 0, 0, 1]])
     np.testing.assert_allclose(found.intrinsics @ (found.from_lidar @ point)[:3], p2 @ tr @ point, rtol=1e-12)
+
+
+def some_poses(count):
+    """Lines of poses.txt, and their matrices: camera 0 of a scan -> camera 0 of the first."""
+    turns = Rotation.from_euler("yxz", np.arange(3 * count).reshape(count, 3) * [4, 0.5, -0.3], degrees=True)
+    places = np.arange(count)[:, None] * [0.1, -0.02, 1.3]
+    matrices = [np.column_stack([turn.as_matrix(), place]) for turn, place in zip(turns, places, strict=True)]
+    return [" ".join(f"{value:.9e}" for value in matrix.ravel()) for matrix in matrices], matrices
+
+
+def test_poses_go_through_the_camera(tmp_path):
+    """A line belongs to a scan by its number: lidar, camera 0, camera 0 of the first scan, lidar of the first scan."""
+    root = make(tmp_path, frames=(("00", 0), ("00", 2), ("00", 5), ("08", 0)))
+    lines, matrices = some_poses(4)
+    (root / "00/poses.txt").write_text("\n".join(lines) + "\n")
+    frames = list(open_source(f"semantic-kitti:{tmp_path}"))
+    assert [frame.pose.drive for frame in frames[:2]] == ["semantic-kitti/00"] * 2
+    assert frames[2].pose is None  # beyond the last line
+    assert frames[3].pose is None  # a sequence without poses.txt
+    turn, shift = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]), np.array([0.1, 0.2, -0.3])
+    for frame, matrix in zip(frames[:2], (matrices[0], matrices[2]), strict=True):
+        camera = frame.points @ turn.T + shift
+        first = camera @ matrix[:, :3].T + matrix[:, 3]
+        np.testing.assert_allclose(transform(frame.points, frame.pose.to_world), (first - shift) @ turn, atol=1e-5)
+
+
+def test_poses_need_the_calibration_of_the_lidar(tmp_path):
+    folder = make(tmp_path, frames=(("00", 0),)) / "00"
+    (folder / "poses.txt").write_text(some_poses(1)[0][0])
+    (folder / "calib.txt").unlink()
+    assert open_source(f"semantic-kitti:{tmp_path}")[0].pose is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda line: line.rsplit(" ", 1)[0], "line '2' has 11 numbers, expected 12"),
+        (lambda line: "pose" + line, "line '2': could not convert string to float"),
+        (lambda line: line.rsplit(" ", 1)[0] + " nan", "line '2' holds NaN or infinite values"),
+        (lambda line: "2" + line[1:], "2: not a rigid transform"),
+        (lambda line: "0 " * 12, "2: the rotation is singular"),
+    ],
+)
+def test_damaged_poses_are_one_sentence(tmp_path, damage, message):
+    """Lines are counted from 1, scans from 0: the second line is that of scan 1, and no other is trusted either."""
+    path = make(tmp_path, frames=(("00", 0), ("08", 0))) / "00/poses.txt"
+    lines, _ = some_poses(2)
+    path.write_text(f"{lines[0]}\n{damage(lines[1])}\n")
+    source = open_source(f"semantic-kitti:{tmp_path}")
+    with pytest.raises(InputError, match=message) as caught:
+        source[0]
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(source[1]) == 5
 
 
 def test_nothing_there(tmp_path):

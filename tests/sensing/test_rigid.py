@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lidistill.errors import InputError
-from lidistill.sensing.rigid import from_quaternion, invert, rotation_z, transform
+from lidistill.sensing.rigid import from_quaternion, invert, rotation_z, to_quaternion, transform
 
 
 def some_pose(rng):
@@ -35,6 +35,17 @@ def test_quaternion_agrees_with_scipy_and_ignores_length():
 def test_no_rotation_is_refused(wxyz):
     with pytest.raises(InputError, match="quaternion"):
         from_quaternion(wxyz)
+
+
+def test_a_matrix_becomes_the_quaternion_that_made_it():
+    rng = np.random.default_rng(2)
+    for wxyz in (*rng.normal(size=(20, 4)), (1, 0, 0, 0), (0, 0, 0, -1), (-0.5, 0.5, 0.5, 0.5)):
+        pose = from_quaternion(wxyz, (4, 5, 6))
+        found = to_quaternion(pose)
+        assert found[0] >= 0
+        assert np.linalg.norm(found) == pytest.approx(1)
+        assert np.allclose(from_quaternion(found, (4, 5, 6)), pose, atol=1e-12)
+    assert np.allclose(to_quaternion(from_quaternion((-0.8, 0, 0.6, 0))), (0.8, 0, -0.6, 0))
 
 
 def test_inverse_undoes():

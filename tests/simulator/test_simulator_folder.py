@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+from importlib import import_module
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
-from lidistill.simulator import simulate
+from lidistill.sensing.rigid import invert, transform
+from lidistill.simulator import scene, simulate, simulate_frame
 from lidistill.simulator import simulate as simulate_verb
+from lidistill.transforms.nearest import nearest
 
 pytest.importorskip("embreex")
 
@@ -51,8 +55,6 @@ def test_layout(folder):
 
 
 def test_reader_of_users_folders_reads_it(folder):
-    from lidistill.datasets.source import open_source
-
     source = open_source(str(folder))
     assert len(source) == 4
     frame = source[0]
@@ -65,10 +67,64 @@ def test_reader_of_users_folders_reads_it(folder):
 def test_same_bytes_with_two_workers_and_after_an_interruption(folder, tmp_path):
     again = simulate(tmp_path / "again", sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4, workers=2)
     assert digest(again) == digest(folder)
-    for name in ("rig.yaml", "scans/0001_01.bin", "images/front/0000_00.jpg"):
+    for name in ("rig.yaml", "poses.csv", "scans/0001_01.bin", "images/front/0000_00.jpg"):
         (again / name).unlink()
     simulate(again, sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4)
     assert digest(again) == digest(folder)
+
+
+def test_poses_are_those_of_the_recorded_frames(folder):
+    source = open_source(str(folder))
+    assert [frame.pose.drive for frame in source] == ["rig/0000"] * 2 + ["rig/0001"] * 2
+    place = scene("solid-state", "old-town", 1, seed=4, frames=2)
+    for index in range(2):
+        recorded = simulate_frame(place, index, images=False)
+        np.testing.assert_allclose(source[2 + index].pose.to_world, recorded.to_world, atol=1e-6)
+    assert not (folder / "poses").exists()
+
+
+def test_walls_stand_still(folder):
+    """Walls of the second scan of a drive, moved by the poses, are where the first saw them."""
+    source = open_source(str(folder))
+    walls = [frame.points[frame.labels == source.taxonomy.classes.index("manmade")] for frame in source]
+
+    def gap(first, points):
+        return np.median(np.linalg.norm(points - walls[first][nearest(walls[first], points)], axis=1))
+
+    for first in (0, 2):
+        step = invert(source[first].pose.to_world) @ source[first + 1].pose.to_world
+        assert 2 < np.linalg.norm(step[:3, 3]) < 4
+        moved = gap(first, transform(walls[first + 1], step))
+        assert moved < 0.1
+        assert 2 * moved < gap(first, walls[first + 1])
+
+
+def test_poses_of_an_interrupted_call(folder, tmp_path, monkeypatch):
+    """Those of the finished scene are kept, and it is not built again; a lost table is written again."""
+    module = import_module("lidistill.simulator.simulate")  # the package has a function of this name
+    options = {"sensor": "solid-state", "style": "old-town", "scenes": 2, "frames": 2, "seed": 4, "images": False}
+    write, built = module.write_frame, []
+
+    def interrupted(out, stem, frame):
+        if stem == "0001_01":
+            raise KeyboardInterrupt
+        write(out, stem, frame)
+
+    monkeypatch.setattr(module, "write_frame", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "rig", **options)
+    assert [path.name for path in (tmp_path / "rig/poses").iterdir()] == ["0000.csv"]
+    assert not (tmp_path / "rig/poses.csv").exists()
+    monkeypatch.setattr(module, "write_frame", write)
+    monkeypatch.setattr(module, "scene", lambda *args: built.append(args[2]) or scene(*args))
+    simulate(tmp_path / "rig", **options)
+    assert built == [1]
+    assert (tmp_path / "rig/poses.csv").read_bytes() == (folder / "poses.csv").read_bytes()
+    for name in ("rig.yaml", "poses.csv"):
+        (tmp_path / "rig" / name).unlink()
+    simulate(tmp_path / "rig", **options)
+    assert (tmp_path / "rig/poses.csv").read_bytes() == (folder / "poses.csv").read_bytes()
+    assert not (tmp_path / "rig/poses").exists()
 
 
 def test_a_folder_in_use_is_refused_and_only_own_files_are_overwritten(tmp_path):
