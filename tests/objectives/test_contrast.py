@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidistill.objectives import contrast
 from lidistill.objectives.contrast import info_nce
 
 
@@ -84,6 +85,21 @@ def test_gradient_matches_finite_differences():
     multiply, weights = torch.rand(9, 9, dtype=torch.float64), torch.rand(9, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda p, q: info_nce(p, q, 0.5), (points, pixels))
     assert torch.autograd.gradcheck(lambda p, q: info_nce(p, q, 0.5, multiply, weights), (points, pixels))
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 9, 100])
+def test_blocks_make_no_difference(monkeypatch, at_once):
+    """Loss and gradients of all logits at once, by torch's own operations."""
+    points, pixels = rows()
+    multiply, weights = torch.rand(9, 9, dtype=torch.float64), torch.rand(9, dtype=torch.float64)
+    losses = -((points @ pixels.T / 0.3) * multiply).log_softmax(dim=1).diagonal()
+    expected = (losses * weights).sum() / weights.sum()
+    slopes = torch.autograd.grad(expected, (points, pixels))
+    monkeypatch.setattr(contrast, "ROWS_AT_ONCE", at_once)
+    found = info_nce(points, pixels, 0.3, multiply, weights)
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+    for slope, wanted in zip(torch.autograd.grad(2 * found, (points, pixels)), slopes, strict=True):
+        torch.testing.assert_close(slope, 2 * wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_large_logits_stay_finite():

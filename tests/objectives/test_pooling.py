@@ -6,6 +6,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
+from lidistill.objectives import pooling
 from lidistill.objectives.pooling import frozen_means, pixel_means, segment_counts, segment_means, shrunk
 
 
@@ -119,9 +120,10 @@ def test_pixel_gradient_matches_finite_differences():
     assert torch.autograd.gradcheck(lambda m: pixel_means(m, superpixels, count, [0, 0]), (maps,))
 
 
-def test_one_full_resolution_map_at_a_time():
+def test_one_full_resolution_map_at_a_time(monkeypatch):
     maps, superpixels, count = scene(images=4, dim=8, high=(30, 40))
     kept = []
+    monkeypatch.setattr(pooling, "KEPT_PIXELS", 100)
     with saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
         means = pixel_means(maps, superpixels, count)
     assert max(kept) < 8 * 30 * 40 / 2  # no full-resolution map waits for the backward pass

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lidistill.datasets.source import open_source
 from lidistill.objectives.similarity import similarity
 from lidistill.sensing.frame import Frame
+from lidistill.sensing.pairing import Pairs, pair
 from lidistill.students.registry import build_student
 from lidistill.teachers.colors import ColorMatch, ColorStatistics
 from lidistill.teachers.joint import join
 from lidistill.teachers.teacher import Teacher
+from lidistill.training import distil_samples
+from lidistill.training.data import open_mixture
 from lidistill.training.distil import FeatureMaps, by_teacher, measure_colors, teacher_features
-from lidistill.training.distil_samples import DistilBatch, DistilSample, distil_sample
+from lidistill.training.distil_samples import DistilBatch, DistilSample, PairMemory, distil_sample
 from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.samples import Collate, TrainSamples
 
@@ -136,6 +140,43 @@ def test_maps_are_remembered_for_all_teachers_or_none(rig: Path, pictures: int) 
         assert all(torch.equal(one, other) for one, other in zip(maps(batch), plain, strict=True))
     again = max(3 - pictures, 0)
     assert [teacher.seen for teacher in teachers] == [3 + 2 * again] * 2
+
+
+def test_pictures_of_the_same_name_are_told_apart(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    """Two rigs called alike, as two drives in folders of their own may be."""
+    rigs = [tiny_rig(tmp_path / name / "rig", frames=1, splits=False, seed=seed) for seed, name in enumerate("ab")]
+    for path, gray in zip(rigs, (40, 200), strict=True):
+        picture = next((path / "images/front").iterdir())
+        Image.new("RGB", (192, 96), (gray, gray, gray)).save(picture)
+    source = open_mixture([str(path) for path in rigs], "train")
+    samples = TrainSamples(source, recipe(PLAIN).model_copy(update={"teacher_memory": 1.0}), TOKENIZER)
+    maps = FeatureMaps([Means("a", 8)], 1.0)
+    said = []
+    for _ in range(2):
+        for index in range(2):
+            batch = Collate(TOKENIZER)([samples[(0, index)]]).batch
+            assert isinstance(batch, DistilBatch)
+            said.append(float(maps(batch)[0].mean()))
+    assert said[:2] == said[2:]
+    assert said[1] > 4 * said[0]
+    assert len(samples.pairs) == 2
+
+
+def test_pairs_are_remembered_while_there_is_room(frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(*given: object, **options: object) -> Pairs:
+        asked.append(given)
+        return pair(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distil_samples, "pair", counted)
+    size = 40 * len(pair(frame, frame.views[0]))
+    for gigabytes, times in ((0.0, 3), (0.5 * size / 2**30, 3), (2 * size / 2**30, 1)):
+        memory = PairMemory(True, gigabytes)
+        found = [memory(frame, frame.views[0]) for _ in range(3)]
+        assert len(asked) == times
+        assert all(np.array_equal(one.rows, found[0].rows) for one in found)
+        asked.clear()
 
 
 def test_every_teachers_loss_is_that_of_its_part() -> None:

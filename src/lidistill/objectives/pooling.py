@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from lidistill.objectives.contrast import in_single
 
 SMALL_COUNT = 1e-6
+KEPT_PIXELS = 8192
+"""Of an image with so many pixels or fewer, the enlarged features are kept for the backward pass."""
 
 
 def segment_counts(segments: Tensor, count: int) -> Tensor:
@@ -37,14 +39,17 @@ def pixel_means(maps: Tensor, superpixels: Tensor, count_per_image: int, scans: 
     ``scans``, the scan number of every image, cameras of a scan share their ids (Seal): a superpixel is then row
     scans[b] * count_per_image + s of (max(scans) + 1) * count_per_image, averaged over all its cameras.
 
-    One image after the other, each enlarged again for the backward pass: 24 images of 224 x 416 with 64 channels would
-    fill 0.6 GB, several times over with what the gradient keeps; one of them takes 24 MB.
+    One image after the other; large ones are enlarged again for the backward pass: 24 images of 224 x 416 with 64
+    channels would fill 0.6 GB, several times over with what the gradient keeps; one of them takes 24 MB.
     """
     owners = list(range(len(maps)) if scans is None else scans)
     images = list(zip(maps, superpixels, strict=True))
+    again = superpixels[0].numel() > KEPT_PIXELS
     sums = torch.stack(
         [
             checkpoint(_image_sums, *image, count_per_image, use_reentrant=False, preserve_rng_state=False)
+            if again
+            else _image_sums(*image, count_per_image)
             for image in images
         ]
     )
@@ -80,11 +85,14 @@ def _image_sums(features: Tensor, superpixels: Tensor, count: int) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         features = in_single(features)
         (dim, h, w), (height, width) = features.shape, superpixels.shape
+        rows = features.permute(1, 2, 0)
         # Two small matrix products give rows (H * W, D) at once, and gradients that torch.nn.functional.interpolate
         # would add up in no fixed order on a GPU.
-        wide = _enlarge(w, width, features) @ features.permute(1, 2, 0)
-        rows = _enlarge(h, height, features) @ wide.reshape(h, width * dim)
-        return _segment_sums(functional.normalize(rows.view(-1, dim), dim=1), superpixels.flatten(), count)
+        if w != width:
+            rows = _enlarge(w, width, features) @ rows
+        if h != height:
+            rows = _enlarge(h, height, features) @ rows.reshape(h, width * dim)
+        return _segment_sums(functional.normalize(rows.reshape(-1, dim), dim=1), superpixels.flatten(), count)
 
 
 def _enlarge(before: int, after: int, like: Tensor) -> Tensor:

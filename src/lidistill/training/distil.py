@@ -61,7 +61,9 @@ class FeatureMaps:
         images = [batch.images[k] for k in batch.shown]
         if self.room == 0 and not self.maps:
             return self._ask(images)
-        single = [self._one(name, [t[i : i + 1] for t in images]) for i, name in enumerate(batch.pictures)]
+        # data sets of a mixture may have pictures of the same name
+        names = [f"{source}:{picture}" for source, picture in zip(batch.sources, batch.pictures, strict=True)]
+        single = [self._one(name, [t[i : i + 1] for t in images]) for i, name in enumerate(names)]
         return [torch.cat(maps) for maps in zip(*single, strict=True)]
 
     def _one(self, name: str, images: Sequence[Tensor]) -> list[Tensor]:

@@ -93,6 +93,26 @@ class DistilBatch:
         )
 
 
+class PairMemory:
+    """``pair`` that remembers, up to ``gigabytes``: which pixel a point has changes as little as the picture itself."""
+
+    def __init__(self, occlusion: bool, gigabytes: float) -> None:
+        self.occlusion, self.room = occlusion, gigabytes * 2**30
+        self.known: dict[tuple[str, str], Pairs] = {}
+
+    def __call__(self, frame: Frame, view: CameraView) -> Pairs:
+        """See ``pair``."""
+        key = frame.token, view.name
+        if key in self.known:
+            return self.known[key]
+        found = pair(frame, view, occlusion=self.occlusion)
+        size = found.rows.nbytes + found.pixels.nbytes + found.depth.nbytes
+        if size <= self.room:
+            self.room -= size
+            self.known[key] = found
+        return found
+
+
 def distil_sample(
     frame: Frame,
     recipe: DistilRecipe,
@@ -101,6 +121,7 @@ def distil_sample(
     colors: Sequence[ColorMatch | None] | None = None,
     superpixels: Superpixels | None = None,
     second: Frame | None = None,
+    pairs: PairMemory | None = None,
 ) -> DistilSample:
     """Pair pixels with the points that their cameras see, then augment the points.
 
@@ -108,6 +129,7 @@ def distil_sample(
     camera, and the whole scan. Voxels are sampled among the paired points first, so that none is lost to a
     representative that no camera sees; the coordinates are augmented after pairing and the features computed from them.
     ``colors``: how each teacher wants the pictures'; None = as they are. ``second``: another sweep of the drive.
+    ``pairs`` remembers those of other passes over the data; None = nothing is remembered.
 
     Raises ``InputError`` when fewer than ``recipe.min_pairs`` pairs remain.
     """
@@ -115,14 +137,15 @@ def distil_sample(
         raise InputError(f"{frame.token}: no camera image; distillation needs one for every scan")
     whole = recipe.cameras == "all"
     views = frame.views if whole else (frame.views[rng.integers(len(frame.views))],)
-    seen = [pair(frame, view, occlusion=recipe.occlusion) for view in views]
+    remembered = pairs or PairMemory(recipe.occlusion, 0)
+    seen = [remembered(frame, view) for view in views]
     rows = np.arange(len(frame)) if whole else seen[0].rows
     points = frame.points[rows]
     order = rng.permutation(len(points))
     if whole:
         paired = np.zeros(len(frame), np.bool_)
-        for pairs in seen:
-            paired[pairs.rows] = True
+        for found in seen:
+            paired[found.rows] = True
         order = order[np.argsort(~paired[order], kind="stable")]
     kept = voxel_sample(points, recipe.voxel, order) if len(points) else np.zeros(0, np.int64)
     coords = scale(flip_xy(rotate_z(points[kept], rng), rng), rng)
@@ -133,8 +156,8 @@ def distil_sample(
     kept, coords = rows[kept[chosen]], coords[chosen]
     crops: list[Crop | None] = [None] * len(views)
     if recipe.crop:
-        seen = [pairs.among(kept) for pairs in seen]
-        crops = [draw_crop(pairs.pixels, view, rng) for pairs, view in zip(seen, views, strict=True)]
+        seen = [found.among(kept) for found in seen]
+        crops = [draw_crop(found.pixels, view, rng) for found, view in zip(seen, views, strict=True)]
     place, view_of, pixels = _pairs(seen, kept, crops)
     if len(place) < recipe.min_pairs:
         raise InputError(

@@ -117,7 +117,8 @@ class DistilRecipe(_Common):
     occlusion: bool = True
     """Leave out points that the camera does not see (the papers keep them)."""
     teacher_memory: float = Field(0.0, ge=0)
-    """Gigabytes of feature maps to remember, so that the teacher sees every picture once; for small data sets."""
+    """Gigabytes of feature maps to remember, so that the teacher sees every picture once; for small data sets. Every
+    loader worker remembers as much of which point has which pixel."""
     mixture: Mixture = "proportional"
     """Several sources: every frame once an epoch (proportional, as published), or as many frames of each (equal)."""
     min_pairs: int = Field(32, ge=1)

@@ -29,6 +29,7 @@ from lidistill.teachers.colors import ColorMatch
 from lidistill.training.distil_samples import (
     DistilBatch,
     DistilSample,
+    PairMemory,
     collate_distil,
     distil_sample,
     visible_to_student,
@@ -121,6 +122,10 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         self.names, self.specs = part_names(source), tuple(part.spec for part in parts(source))
         self.sizes = tuple(len(part) for part in parts(source))
         self.ends = tuple(accumulate(self.sizes))
+        self.pairs: list[PairMemory] = []  # one for each data set: their frames may have the same names
+        if isinstance(recipe, DistilRecipe):
+            share = recipe.teacher_memory / len(self.sizes)
+            self.pairs = [PairMemory(recipe.occlusion, share) for _ in self.sizes]
         self.mixing = Mixing.of(recipe, source.taxonomy) if isinstance(recipe, SegmentRecipe) else None
 
     def __len__(self) -> int:
@@ -135,7 +140,8 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
             if isinstance(self.recipe, DistilRecipe):
                 colors = self.colors.get(self.specs[part])
                 second = neighbour(self.source, index, frame) if self.recipe.objective in OF_SWEEPS else None
-                sample = distil_sample(frame, self.recipe, self.tokenizer, rng, colors, self.superpixels, second)
+                said = self.recipe, self.tokenizer, rng, colors, self.superpixels, second, self.pairs[part]
+                sample = distil_sample(frame, *said)
                 return replace(sample, source=self.names[part])
             if self.mixing is not None:
                 other = self._another(index, rng)
