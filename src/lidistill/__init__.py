@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "adapt",
     "demo",
     "doctor",
     "evaluate",

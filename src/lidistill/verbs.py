@@ -298,6 +298,53 @@ def probe(
     )
 
 
+def adapt(
+    run: Positional[RunFolder],
+    *,
+    source: Annotated[str, arg(metavar="SOURCE", help="Data with labels: rig folder, or NAME:/path.")],
+    target: Annotated[str, arg(metavar="SOURCE", help="Data of the new lidar; its labels, if any, are never learned.")],
+    out: Out,
+    recipe: Annotated[str | None, arg(metavar="NAME", help="Built-in recipe or a .yaml file; default: muddos.")] = None,
+    classes: Classes = None,
+    map: Annotated[
+        str | None, arg(metavar="NAME", help="Class list in which to compare with the target's labels, if it has any.")
+    ] = None,
+    epochs: Annotated[int | None, arg(metavar="N", help="Passes over the target in every round.")] = None,
+    seed: Seed = None,
+    set: Set = (),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Carry a network to a new lidar without labels: frozen backbone, head of the source, self-training.
+
+    RUN is a backbone that was distilled, best on scans of both lidars: a head is trained on the labels of the source
+    first, into the folder OUT-head. Or RUN is such a run with a head already. Then the network teaches itself on the
+    target in rounds, and the round whose predictions are densest is kept.
+
+    Try:
+
+        $ lidistill pretrain nuscenes:/data/nuscenes my_rig/ --out runs/both
+        $ lidistill adapt runs/both --source nuscenes:/data/nuscenes --target my_rig/ --out runs/mine
+        $ lidistill predict runs/mine my_rig/scans/*.bin --out labels/
+    """
+    from lidistill.apps.adapt import adapt as act
+
+    return act(
+        run,
+        source=source,
+        target=target,
+        out=out,
+        recipe=recipe,
+        classes=classes,
+        map=map,
+        epochs=epochs,
+        seed=seed,
+        set=set,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
 def finetune(
     run: Positional[Annotated[Path | None, arg(metavar="RUN", help="Folder of a run; none = random weights.")]] = None,
     *,

@@ -88,9 +88,11 @@ def test_heads() -> None:
         HeadConfig(kind="linear", outputs=3),
         HeadConfig(kind="mlp", outputs=3, hidden=16),
         HeadConfig(kind="probe", outputs=3),
+        HeadConfig(kind="probe", outputs=3, hidden=16),
     ):
         assert build_head(8, config)(rows).shape == (5, 3)
-    assert not build_head(8, HeadConfig(kind="probe", outputs=3))(rows).any()
+    for hidden in (None, 16):
+        assert not build_head(8, HeadConfig(kind="probe", outputs=3, hidden=hidden))(rows).any()
 
 
 @pytest.mark.parametrize("options", [{"kind": "mlp"}, {"kind": "linear", "hidden": 4}, {"kind": "tree"}])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe, change_recipe, load_recipe
+from lidistill.training.recipe import AnyRecipe, change_recipe, load_recipe
 from lidistill.training.recipe_file import read_values, recipe_names, recipe_text
 from lidistill.training.run import Run
 
@@ -26,9 +26,7 @@ def recipes(name: str | None = None) -> str:
     return "\n".join(f"{one:{width}} {recipe_text(one).splitlines()[0].removeprefix('# ')}" for one in known)
 
 
-def choose(
-    recipe: str | None, default: str, changes: Sequence[str], *, out: str | Path, resume: bool
-) -> DistilRecipe | SegmentRecipe:
+def choose(recipe: str | None, default: str, changes: Sequence[str], *, out: str | Path, resume: bool) -> AnyRecipe:
     """The recipe that a verb follows: the named one, or ``default``, after ``changes`` (``key=value``).
 
     A run that is resumed without naming a recipe follows its own.

@@ -94,7 +94,7 @@ def segment(
     found = None if labels is None else label_report(spec, classes)
     model = ModelConfig(
         student=chosen.student,
-        head=HeadConfig(kind="probe", outputs=len(taxonomy.classes)),
+        head=HeadConfig(kind="probe", outputs=len(taxonomy.classes), hidden=chosen.head_hidden),
         classes=taxonomy.classes,
         taxonomy=taxonomy.name,
         voxel=chosen.voxel,

@@ -112,7 +112,8 @@ class HeadConfig(BaseModel):
 
     ``linear``: one linear layer (ScaLR's distillation head, WaffleIron's classifier); ``mlp``: linear, ReLU, linear
     (ScaLR+'s distillation head); ``probe``: batch norm, then a linear layer that starts at zero (linear probing and
-    finetuning, ScaLR section 4.1).
+    finetuning, ScaLR section 4.1), or with ``hidden`` two layers with a ReLU between, of which the last starts at zero
+    (the head of MuDDoS).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,10 +122,10 @@ class HeadConfig(BaseModel):
     outputs: int = Field(gt=0)
     """Teacher features or classes."""
     hidden: int | None = Field(default=None, gt=0)
-    """Width of the hidden layer, for ``mlp`` only."""
+    """Width of the hidden layer, if there is one."""
 
     @model_validator(mode="after")
-    def _hidden_for_mlp(self) -> HeadConfig:
-        if (self.kind == "mlp") != (self.hidden is not None):
-            raise ValueError("a head of kind mlp needs hidden, the other kinds take none")
+    def _hidden_layer(self) -> HeadConfig:
+        if {"mlp": self.hidden is None, "linear": self.hidden is not None}.get(self.kind, False):
+            raise ValueError("a head of kind mlp needs hidden, one of kind linear takes none")
         return self

@@ -8,11 +8,11 @@ import torch
 from lightning.fabric import Fabric
 
 from lidistill.errors import LidistillError
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.recipe import AnyRecipe
 from lidistill.training.run import Run, RunConfig
 
 
-def make_fabric(recipe: DistilRecipe | SegmentRecipe) -> Fabric:
+def make_fabric(recipe: AnyRecipe) -> Fabric:
     """Start the engine: device, precision and processes as the recipe says."""
     precision = recipe.precision
     if precision == "auto":

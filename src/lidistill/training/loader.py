@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lidistill.training.distil_samples import DistilBatch
-from lidistill.training.recipe import DistilRecipe, Mixture, SegmentRecipe
-from lidistill.training.samples import Collate, Collated, SegmentBatch, TrainSamples
+from lidistill.training.recipe import AnyRecipe, Mixture
+from lidistill.training.samples import Collate, Collated, Samples, SegmentBatch
 
 
 def epoch_order(sizes: Sequence[int], mixture: Mixture, seed: int, epoch: int) -> list[tuple[int, int]]:
@@ -113,7 +113,7 @@ def start_worker(_: int) -> None:
 
 
 def train_loader(
-    samples: TrainSamples, order: Order, recipe: DistilRecipe | SegmentRecipe, *, workers: int, pin: bool
+    samples: Samples, order: Order, recipe: AnyRecipe, *, workers: int, pin: bool
 ) -> DataLoader[Collated[DistilBatch | SegmentBatch]]:
     """One loader for the whole rest of the run: its workers live through all epochs."""
     return DataLoader(

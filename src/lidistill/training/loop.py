@@ -22,9 +22,9 @@ from tqdm import tqdm
 from lidistill.errors import RunError
 from lidistill.training.distil_samples import DistilBatch
 from lidistill.training.loader import Order, resolve_workers, train_loader
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.recipe import AnyRecipe, DistilRecipe
 from lidistill.training.run import Run
-from lidistill.training.samples import Collated, SegmentBatch, Skip, TrainSamples
+from lidistill.training.samples import Collated, Samples, SegmentBatch, Skip
 
 log = logging.getLogger("lidistill")
 LOG_EVERY = 10
@@ -114,8 +114,8 @@ def fit(
     run: Run,
     network: nn.Module,
     optimizer: Optimizer,
-    samples: TrainSamples,
-    recipe: DistilRecipe | SegmentRecipe,
+    samples: Samples,
+    recipe: AnyRecipe,
     loss: Loss,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> None:

@@ -47,7 +47,6 @@ class _Common(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    student: StudentConfig
     epochs: int = Field(gt=0, le=100_000)
     """Passes over the data."""
     batch_size: int = Field(8, gt=0, le=4096)
@@ -75,6 +74,12 @@ class _Common(BaseModel):
     bad_frames: float = Field(0.01, ge=0, le=1)
     """Share of unusable frames above which the run stops."""
 
+
+class _OfStudent(_Common):
+    """What a recipe says that brings a student of its own."""
+
+    student: StudentConfig
+
     @model_validator(mode="before")
     @classmethod
     def _student_by_name(cls, values: Any) -> Any:
@@ -89,7 +94,7 @@ class _Common(BaseModel):
         return values
 
 
-class DistilRecipe(_Common):
+class DistilRecipe(_OfStudent):
     """How image features are distilled into a lidar network (ScaLR, sections 3 and 4)."""
 
     kind: Literal["distil"] = "distil"
@@ -169,7 +174,7 @@ class DistilRecipe(_Common):
         return value
 
 
-class SegmentRecipe(_Common):
+class SegmentRecipe(_OfStudent):
     """How a segmentation head (and, unless frozen, its backbone) learns from labels."""
 
     kind: Literal["segment"] = "segment"
@@ -181,6 +186,8 @@ class SegmentRecipe(_Common):
     """Learning rate of the head (SLidR: a hundred times that of the backbone); None = ``lr``."""
     lovasz: float = Field(1.0, ge=0)
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
+    head_hidden: int | None = Field(None, gt=0)
+    """Hidden width of the head; None = one linear layer, as in linear probing."""
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the training scans whose labels are used: 0.01 takes the split train-1 of the data, 1 all of train."""
     fov: Box | None = None
@@ -218,12 +225,48 @@ class SegmentRecipe(_Common):
         return "train" if self.fraction == 1 else f"train-{round(100 * self.fraction)}"
 
 
-Recipe = Annotated[DistilRecipe | SegmentRecipe, Field(discriminator="kind")]
-_TAGS = {"distil", "segment", "cosine", "rsqrt", "one", "several", *METHODS}
-_ADAPTER: TypeAdapter[DistilRecipe | SegmentRecipe] = TypeAdapter(Recipe)
+class AdaptRecipe(_Common):
+    """How a network learns from labels of a source and from scans of a target without any (MuDDoS, BMVC 2025).
+
+    The code of the paper is not public; what it does not say is chosen by docs/explanation/adaptation.md.
+    """
+
+    kind: Literal["adapt"] = "adapt"
+    head: str = "muddos-head"
+    """Recipe of the head that is trained on the source, where the run has none yet."""
+    frozen: bool = True
+    """True = the backbone stays as it is and the head alone learns; False = full finetuning."""
+    statistics: Literal["source", "target"] = "source"
+    """``target``: the batch norms' statistics are measured anew on the target before anything is learned."""
+    rounds: int = Field(4, ge=0, le=100)
+    """Rounds of self-training, ``epochs`` passes over the target each; 0 = none."""
+    keep: tuple[float, float] = (0.5, 0.8)
+    """Share of the guesses of every class, the surest, that is learned in the first and in the last round."""
+    mixing: Literal["none", "sectors", "classes"] = "sectors"
+    """Scans are made of both domains: half of the circle of each, or the points of half of the classes of one put
+    into the other (CoSMix); ``none``: scans of the one and of the other."""
+    ema: float = Field(0.99, ge=0, lt=1)
+    """The teacher of the next round is a moving average: share of it that stays at every iteration."""
+    entropy: float = Field(0.0, ge=0)
+    """Weight of the mean entropy of what is predicted where nothing is sure (entropy minimisation)."""
+    lovasz: float = Field(1.0, ge=0)
+    """Weight of the Lovasz-softmax loss beside cross-entropy."""
+
+    @field_validator("keep")
+    @classmethod
+    def _shares(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= share <= 1 for share in value):
+            raise ValueError("two shares from 0 to 1, such as [0.5, 0.8]")
+        return value
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> DistilRecipe | SegmentRecipe:
+AnyRecipe = DistilRecipe | SegmentRecipe | AdaptRecipe
+Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
+_TAGS = {"distil", "segment", "adapt", "cosine", "rsqrt", "one", "several", *METHODS}
+_ADAPTER: TypeAdapter[AnyRecipe] = TypeAdapter(Recipe)
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> AnyRecipe:
     """Read a recipe by name or path and apply ``dotted.key=value`` overrides (values are YAML).
 
     Raises ``InputError`` with one sentence per fault.
@@ -231,14 +274,14 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> DistilRecipe | Segm
     return change_recipe(read_values(name), overrides, name)
 
 
-def change_recipe(values: dict[str, Any], overrides: Sequence[str], name: str) -> DistilRecipe | SegmentRecipe:
+def change_recipe(values: dict[str, Any], overrides: Sequence[str], name: str) -> AnyRecipe:
     """The recipe with these ``values`` after ``dotted.key=value`` overrides; ``name`` is used in the messages only."""
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, name)
 
 
-def parse_recipe(values: dict[str, Any], name: str) -> DistilRecipe | SegmentRecipe:
+def parse_recipe(values: dict[str, Any], name: str) -> AnyRecipe:
     """Validate a recipe's values; ``name`` is used in the messages only."""
     try:
         return _ADAPTER.validate_python(values)
@@ -248,7 +291,8 @@ def parse_recipe(values: dict[str, Any], name: str) -> DistilRecipe | SegmentRec
 
 def known_keys(values: dict[str, Any]) -> list[str]:
     """Top-level keys of the recipe kind that ``values`` asks for, and those of its parts."""
-    model: type[BaseModel] = SegmentRecipe if values.get("kind") == "segment" else DistilRecipe
+    models: dict[Any, type[BaseModel]] = {"segment": SegmentRecipe, "adapt": AdaptRecipe}
+    model = models.get(values.get("kind"), DistilRecipe)
     keys = list(model.model_fields)
     parts: dict[str, tuple[type[BaseModel], ...]] = {
         "student": (StudentConfig,),

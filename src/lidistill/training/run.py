@@ -29,7 +29,7 @@ from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import VOXEL_KINDS
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe, sentences
+from lidistill.training.recipe import AnyRecipe, DistilRecipe, sentences
 
 FORMAT = "1"
 
@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    verb: Literal["pretrain", "probe", "finetune", "import-checkpoint"]
+    verb: Literal["pretrain", "probe", "finetune", "adapt", "import-checkpoint"]
     sources: tuple[str, ...] = ()
     split: str = "train"
     parent: str | None = None
@@ -76,7 +76,7 @@ class RunConfig(BaseModel):
     pretraining: Pretraining | None = None
     """How that backbone was distilled; None for random weights."""
     model: ModelConfig
-    recipe: DistilRecipe | SegmentRecipe | None = Field(default=None, discriminator="kind")
+    recipe: AnyRecipe | None = Field(default=None, discriminator="kind")
     version: str = ""
 
     def taught(self) -> Pretraining | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from lidistill.training.distil_samples import (
     visible_to_student,
 )
 from lidistill.training.mixing import Mixing
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe
+from lidistill.training.recipe import AdaptRecipe, DistilRecipe, SegmentRecipe
 from lidistill.training.sweeps import neighbour
 from lidistill.transforms.augment import SegmentAugmentation
 from lidistill.transforms.features import point_features
@@ -61,7 +61,9 @@ class SegmentSample:
     token: str
 
 
-def train_sample(frame: Frame, recipe: SegmentRecipe, tokenizer: Tokenizer, rng: np.random.Generator) -> SegmentSample:
+def train_sample(
+    frame: Frame, recipe: SegmentRecipe | AdaptRecipe, tokenizer: Tokenizer, rng: np.random.Generator
+) -> SegmentSample:
     """Voxels with random representatives, at most ``recipe.points`` of them, augmented, with their labels."""
     labels = _labels(frame)
     kept = voxel_sample(frame.points, recipe.voxel, rng.permutation(len(frame)))
@@ -100,6 +102,18 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 
 # ---- data sets of samples
+
+
+class Samples(Protocol):
+    """Training samples of one or several data sets of ``sizes`` frames called ``names``, for a student's tokenizer."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: tuple[int, int], /) -> DistilSample | SegmentSample | Skip:
+        """The sample of (pass over the data, index)."""
 
 
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):

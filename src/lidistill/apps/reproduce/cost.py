@@ -19,7 +19,7 @@ from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
 from lidistill.students.config import StudentConfig
 from lidistill.students.registry import VOXEL_KINDS
-from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.recipe import AdaptRecipe, AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
 
 RATE = 100e12
 """Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
@@ -62,6 +62,7 @@ class Cost:
 def cost(job: Job) -> Cost:
     """What a training job costs; evaluation is not counted."""
     recipe = recipe_of(job)
+    assert not isinstance(recipe, AdaptRecipe)  # no table at the paper's scale adapts
     student = recipe.student
     if isinstance(recipe, SegmentRecipe) and recipe.fov is not None:
         student = student.model_copy(update={"fov": recipe.fov})
@@ -82,7 +83,7 @@ def cost(job: Job) -> Cost:
     return Cost(scans * recipe.epochs * seconds / 3600, memory / 1e9, scans)
 
 
-def recipe_of(job: Job) -> DistilRecipe | SegmentRecipe:
+def recipe_of(job: Job) -> AnyRecipe:
     """The recipe that a training job follows, its student included."""
     given = dict(job.options)
     # a student is named where its backbone was made

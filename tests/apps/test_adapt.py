@@ -1,0 +1,188 @@
+"""``adapt``: from a distilled backbone to a new lidar whose labels are never learned."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lidistill
+from lidistill.apps.evaluate import evaluate
+from lidistill.errors import InputError
+from lidistill.evaluation.card import read_card
+from lidistill.students.batch import PointBatch
+from lidistill.training import adapt as module
+from lidistill.training.adapt import Averaging
+from lidistill.training.run import Run
+
+SMALL = ("workers=0", "points=600", "batch_size=2", "voxel=0.05")
+STUDENT = ("student=waffleiron-1-8",)
+
+
+@pytest.fixture(scope="module")
+def rigs(tmp_path_factory: pytest.TempPathFactory, tiny_rig: Callable[..., Path]) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("adapt")
+    return {name: str(tiny_rig(folder / name, frames=4, seed=seed)) for seed, name in enumerate(("here", "there"))}
+
+
+@pytest.fixture(scope="module")
+def head(rigs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that was trained on the source."""
+    out = tmp_path_factory.mktemp("head") / "head"
+    lidistill.finetune(data=rigs["here"], out=out, recipe="city-supervised", epochs=3, set=(*SMALL, *STUDENT))
+    return out
+
+
+def adapt(run: Path, rigs: dict[str, str], out: Path, *options: str, **given: object) -> Path:
+    said = ("rounds=2", "epochs=2", *SMALL, *options)
+    where = {"source": rigs["here"], "target": rigs["there"], "out": out, "recipe": "city-muddos", "set": said}
+    return lidistill.adapt(run, **{**where, **given})
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    return Run.open(run).load_network()[0].state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], part: str = "") -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items() if name.startswith(part))
+
+
+@pytest.fixture(scope="module")
+def adapted(head: Path, rigs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return adapt(head, rigs, tmp_path_factory.mktemp("adapted") / "run")
+
+
+def test_a_round_teaches_the_head_and_spares_the_backbone(head: Path, adapted: Path) -> None:
+    before, first, second = state(head), state(adapted / "rounds/1"), state(adapted / "rounds/2")
+    assert same(before, first, "backbone")
+    assert same(before, second, "backbone")
+    assert not same(before, first, "head")
+    assert not same(first, second, "head")
+
+
+def test_the_densest_round_is_kept(head: Path, adapted: Path) -> None:
+    rows = [row for row in Run.open(adapted).metrics() if row.get("split") == "target"]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert [row["keep"] for row in rows] == [0.0, 0.5, 0.8]
+    best = max(rows, key=lambda row: row["density"])["step"]
+    of_round = head if best == 0 else adapted / "rounds" / str(best)
+    assert same(state(of_round), state(adapted))
+
+
+def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> None:
+    config = Run.open(adapted).config
+    assert (config.verb, config.sources) == ("adapt", (rigs["here"], rigs["there"]))
+    card, before = read_card(adapted / "card.json"), read_card(adapted / "source-only.json")
+    assert card.data.spec == before.data.spec == rigs["there"]
+    assert card.verb == "adapt"
+    again = read_card(evaluate(adapted, data=rigs["there"], out=adapted.parent / "again"))
+    assert again.metrics["miou"].values == card.metrics["miou"].values
+    assert (adapted / "report.html").is_file()
+
+
+def test_no_label_of_the_target_is_learned(head: Path, adapted: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    """Other labels, and none at all, give the very same network."""
+    for name in ("other", "none"):
+        rig = tmp_path / name / "there"
+        shutil.copytree(rigs["there"], rig, ignore=shutil.ignore_patterns(".lidistill"))
+        for file in (rig / "labels").iterdir():
+            labels = np.fromfile(file, np.uint32)
+            file.unlink() if name == "none" else np.full_like(labels, 1).tofile(file)
+        run = adapt(head, {**rigs, "there": str(rig)}, tmp_path / f"run-{name}")
+        assert same(state(run), state(adapted))
+        assert same(state(run / "rounds/2"), state(adapted / "rounds/2"))
+        assert (run / "card.json").is_file() == (name == "other")
+
+
+def test_finished_rounds_are_not_repeated(
+    head: Path, adapted: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("stopped here")
+
+    real = module.fit
+    calls: list[int] = []
+
+    def once(*given: object, **options: object) -> None:
+        calls.append(1)
+        stop() if len(calls) == 2 else real(*given, **options)
+
+    monkeypatch.setattr(module, "fit", once)
+    with pytest.raises(InputError, match="stopped here"):
+        adapt(head, rigs, tmp_path / "run")
+    assert (tmp_path / "run/rounds/1/model.safetensors").is_file()
+    adapt(head, rigs, tmp_path / "run", resume=True)
+    assert len(calls) == 3
+    assert same(state(tmp_path / "run"), state(adapted))
+    assert same(state(tmp_path / "run/rounds/2"), state(adapted / "rounds/2"))
+
+
+def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: Path) -> None:
+    small = (*SMALL, *STUDENT, "teacher.image_size=[48,96]", "min_pairs=8")
+    lidistill.pretrain(tuple(rigs.values()), out=tmp_path / "both", recipe="city", epochs=1, set=small)
+    recipe = tmp_path / "head.yaml"
+    recipe.write_text("base: city-muddos-head\nepochs: 2\npoints: 600\n")
+    run = adapt(tmp_path / "both", rigs, tmp_path / "run", f"head={recipe}", "rounds=1")
+    hidden = Run.open(run).config.model.head.hidden
+    assert hidden == 128
+    assert Run.open(tmp_path / "run-head").config.sources == (rigs["here"],)
+    assert Run.open(run).config.taught().recipe == "city"
+    assert same(state(tmp_path / "both"), state(run), "backbone")
+
+
+WAYS = [("mixing=classes",), ("mixing=none", "entropy=0.1", "keep=[0,0]"), ("frozen=false",)]
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_other_ways(head: Path, rigs: dict[str, str], tmp_path: Path, options: tuple[str, ...]) -> None:
+    run = adapt(head, rigs, tmp_path / "run", *options, "rounds=1")
+    assert not same(state(head), state(run / "rounds/1"), "head")
+    assert same(state(head), state(run / "rounds/1"), "backbone") == ("frozen=false" not in options)
+    logged = [json.loads(line) for line in (run / "rounds/1/metrics.jsonl").read_text().splitlines()]
+    assert ("loss/entropy" in logged[0]) == ("entropy=0.1" in options)
+
+
+def test_statistics_of_the_target_alone(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=0")
+    before, after = state(head), state(run)
+    norms = {name for name in before if name.endswith(("running_mean", "running_var"))}
+    assert len(norms) >= 8
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in changed if "num_batches" not in name} <= norms
+    assert len(changed & norms) >= len(norms) - 1  # one mean is always 0
+
+
+def test_what_does_not_fit_is_one_sentence(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="adapt takes one of kind adapt"):
+        adapt(head, rigs, tmp_path / "a", recipe="city-probe", set=())
+    with pytest.raises(InputError, match="knows the classes of city-16"):
+        adapt(head, rigs, tmp_path / "b", classes="kitti-10")
+    with pytest.raises(InputError, match="unknown key 'round'; did you mean 'rounds'"):
+        adapt(head, rigs, tmp_path / "c", "round=3")
+    with pytest.raises(InputError, match=r"keep = .*two shares from 0 to 1"):
+        adapt(head, rigs, tmp_path / "d", "keep=[0.5,2]")
+
+
+def test_the_average_follows_the_network() -> None:
+    class Shift(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, points: PointBatch) -> torch.Tensor:
+            return self.weight
+
+    network = Shift()
+    averaging = Averaging(network, 0.75)  # type: ignore[arg-type]
+    seen = []
+    for _ in range(3):
+        averaging(None)  # type: ignore[arg-type]
+        seen.append(float(averaging.average.weight.detach()))
+        with torch.no_grad():
+            network.weight += 4
+    assert seen == [0.0, 1.0, 0.75 + 0.25 * 8]
