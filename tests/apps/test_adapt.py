@@ -65,13 +65,28 @@ def test_a_round_teaches_the_head_and_spares_the_backbone(head: Path, adapted: P
     assert not same(first, second, "head")
 
 
-def test_the_densest_round_is_kept(head: Path, adapted: Path) -> None:
+def test_the_round_that_agrees_most_with_itself_is_kept(head: Path, adapted: Path) -> None:
     rows = [row for row in Run.open(adapted).metrics() if row.get("split") == "target"]
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert [row["keep"] for row in rows] == [0.0, 0.5, 0.8]
-    best = max(rows, key=lambda row: row["density"])["step"]
-    of_round = head if best == 0 else adapted / "rounds" / str(best)
-    assert same(state(of_round), state(adapted))
+    best = max(rows, key=lambda row: row["agreement"])
+    chosen = best["step"] if best["agreement"] > rows[0]["agreement"] + 0.01 else 0
+    assert same(state(head if chosen == 0 else adapted / "rounds" / str(chosen)), state(adapted))
+
+
+@pytest.mark.parametrize(("said", "kept"), [((0.7, 0.75, 0.72), 1), ((0.7, 0.705, 0.709), 0), ((0.7, 0.72, 0.74), 2)])
+def test_a_round_must_agree_clearly_more(
+    head: Path,
+    rigs: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: tuple[float, ...],
+    kept: int,
+) -> None:
+    figures = iter(said)
+    monkeypatch.setattr(module, "agreement", lambda *_: next(figures))
+    run = adapt(head, rigs, tmp_path / "run", "epochs=1")
+    assert same(state(head if kept == 0 else run / "rounds" / str(kept)), state(run))
 
 
 def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import torch
 from lidistill import taxonomy as class_lists
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
-from lidistill.evaluation.density import soft_density
+from lidistill.evaluation import agreement as module
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.training.adapt import unsure
 from lidistill.training.adapt_samples import class_mix, in_common, mix
@@ -120,15 +120,35 @@ def test_half_of_the_classes_go_over() -> None:
     assert len(bare) == 360
 
 
-def test_dense_clusters_are_denser_than_one_cloud() -> None:
-    """Sure and varied beats unsure; but one class for all is as dense as can be."""
-    sure = torch.eye(4).repeat(25, 1) * 0.97 + 0.01
-    torch.manual_seed(0)
-    scattered = torch.rand(100, 4).pow(3)
-    scattered = scattered / scattered.sum(1, keepdim=True)
-    assert float(soft_density(sure)) == pytest.approx(np.log(24), abs=0.01)
-    assert float(soft_density(scattered)) < float(soft_density(sure))
-    assert float(soft_density(torch.full((100, 4), 0.25))) == pytest.approx(np.log(99), abs=1e-3)
+def test_agreement_is_of_the_turned_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that names the quadrant a point is in agrees nowhere, for all turn by more than one."""
+
+    class Said:
+        def __init__(self, classes: np.ndarray) -> None:
+            self.classes = classes
+
+        def prediction(self) -> np.ndarray:
+            return self.classes
+
+    def quadrant(_: object, frame: Frame, voxel: float) -> Said:
+        return Said((frame.points[:, 0] > 0) + 2 * (frame.points[:, 1] > 0))
+
+    def near(_: object, frame: Frame, voxel: float) -> Said:
+        return Said(np.linalg.norm(frame.points, axis=1) > 9)
+
+    target = Unlabelled(One(frame(None)))  # type: ignore[arg-type]
+    for said, share in ((quadrant, 0.0), (near, 1.0)):
+        monkeypatch.setattr(module, "look", said)
+        assert module.agreement(None, target, 0.1) == share  # type: ignore[arg-type]
+
+
+def test_a_damaged_scan_is_left_out_of_the_agreement() -> None:
+    class Damaged(One):
+        def __getitem__(self, index: int) -> Frame:
+            raise InputError("damaged")
+
+    with pytest.raises(InputError, match="damaged"):
+        module.agreement(None, Unlabelled(Damaged(frame(None))), 0.1)  # type: ignore[arg-type]
 
 
 def test_entropy_is_of_the_unsure_alone() -> None:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lidistill.datasets.source import Source
 from lidistill.datasets.unlabelled import Unlabelled
-from lidistill.evaluation.density import density
+from lidistill.evaluation.agreement import agreement
 from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.sensing.frame import IGNORE
 from lidistill.students.batch import PointBatch
@@ -29,17 +29,19 @@ from lidistill.training.run import Run
 from lidistill.training.samples import Collate, SegmentBatch, full_sample
 
 log = logging.getLogger("lidistill")
+GAIN = 0.01
+"""A round that helps makes a network agree with itself on more points than chance does (docs/how-to/new-lidar.md)."""
 STATISTICS_SCANS = 40
 """Scans from which statistics are measured anew."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """A network, and what can be said of it without labels: the ``density`` of its predictions on the target."""
+    """A network, and what can be said of it without labels: its ``agreement`` with itself on the target."""
 
     number: int
     network: Network
-    density: float
+    agreement: float
 
 
 def adapt(
@@ -47,23 +49,25 @@ def adapt(
 ) -> Network:
     """Adapt ``network``, which knows the classes of ``source``, to ``target``; write the best round into ``run``.
 
-    Of all rounds, and the network as it was given, the one whose predictions on the target are densest is kept: no
-    label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``; finished ones are not repeated.
+    Of all rounds the one that agrees most with itself on the target is kept, or the network as it was given where none
+    agrees more by ``GAIN``: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``;
+    finished ones are not repeated.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     taxonomy, voxel = source.taxonomy, run.config.model.voxel
     assert taxonomy is not None
     if recipe.statistics == "target":
         restate(network, target, voxel)
-    best = now = Round(0, network, density(network, target, voxel))
+    best = now = start = Round(0, network, agreement(network, target, voxel))
     _report(run, now, 0.0)
     for number in range(1, recipe.rounds + 1):
         keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
         learned = self_train(fabric, run, source, target, recipe, now.network, taxonomy, number, keep)
-        now = Round(number, learned, density(learned, target, voxel))
+        now = Round(number, learned, agreement(learned, target, voxel))
         _report(run, now, keep)
-        best = max(best, now, key=lambda one: one.density)
-    log.info("round %d of %d is kept: its predictions on the target are the densest", best.number, recipe.rounds)
+        best = max(best, now, key=lambda one: one.agreement)
+    best = best if best.agreement > start.agreement + GAIN else start
+    log.info("round %d of %d is kept", best.number, recipe.rounds)
     if fabric.is_global_zero:
         run.save_network(best.network)
     fabric.barrier()
@@ -71,8 +75,8 @@ def adapt(
 
 
 def _report(run: Run, found: Round, keep: float) -> None:
-    log.info("round %d: density %.3f", found.number, found.density)
-    run.log(step=found.number, split="target", density=found.density, keep=keep)
+    log.info("round %d: agrees with itself on %.1f %% of the points", found.number, 100 * found.agreement)
+    run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
 
 
 def self_train(
