@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["loader", "sparse_conv"])
+@pytest.mark.parametrize("name", ["loader", "sparse_conv", "methods_cost"])
 def test_table_is_that_of_the_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Filled in with ``python benchmarks/NAME.py --table``."""
     if name == "loader":

@@ -137,17 +137,20 @@ def test_finished_rounds_are_not_repeated(
     assert same(state(tmp_path / "run/rounds/2"), state(adapted / "rounds/2"))
 
 
-def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("base", "verb"), [("city-muddos-head", "probe"), ("city-finetune", "finetune")])
+def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: Path, base: str, verb: str) -> None:
     small = (*SMALL, *STUDENT, "teacher.image_size=[48,96]", "min_pairs=8")
     lidistill.pretrain(tuple(rigs.values()), out=tmp_path / "both", recipe="city", epochs=1, set=small)
     recipe = tmp_path / "head.yaml"
-    recipe.write_text("base: city-muddos-head\nepochs: 2\npoints: 600\n")
+    recipe.write_text(f"base: {base}\nepochs: 2\npoints: 600\n")
     run = adapt(tmp_path / "both", rigs, tmp_path / "run", f"head={recipe}", "rounds=1")
-    hidden = Run.open(run).config.model.head.hidden
-    assert hidden == 128
-    assert Run.open(tmp_path / "run-head").config.sources == (rigs["here"],)
+    head = Run.open(tmp_path / "run-head").config
+    assert (head.verb, head.sources) == (verb, (rigs["here"],))
+    assert Run.open(run).config.model.head.hidden == head.model.head.hidden == (128 if verb == "probe" else None)
     assert Run.open(run).config.taught().recipe == "city"
-    assert same(state(tmp_path / "both"), state(run), "backbone")
+    assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
+    with pytest.raises(InputError, match="head = 'city': expected a recipe of kind segment"):
+        adapt(tmp_path / "both", rigs, tmp_path / "no", "head=city")
 
 
 WAYS = [("mixing=classes",), ("mixing=none", "entropy=0.1", "keep=[0,0]"), ("frozen=false",)]

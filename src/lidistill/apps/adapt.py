@@ -23,7 +23,7 @@ from lidistill.students.network import Network
 from lidistill.training.adapt import adapt as self_training
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
-from lidistill.training.recipe import AdaptRecipe
+from lidistill.training.recipe import AdaptRecipe, SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 log = logging.getLogger("lidistill")
@@ -104,9 +104,12 @@ def _with_head(
     if given.config.model.classes is not None:
         return given
     folder = Path(f"{Path(out)}-{HEAD}")
+    head = load_recipe(recipe.head)
+    if not isinstance(head, SegmentRecipe):
+        raise InputError(f"recipe {recipe.name}: head = {recipe.head!r}: expected a recipe of kind segment")
     if not (resume and (folder / "model.safetensors").is_file()):
         segment(
-            "probe" if recipe.frozen else "finetune",
+            "probe" if head.frozen else "finetune",
             given.path,
             data=source,
             out=folder,
