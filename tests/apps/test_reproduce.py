@@ -51,6 +51,8 @@ paper_scale:
 """
 SMALL = ("student=waffleiron-1-8", "points=256", "workers=0", "batch_size=2")
 
+OF_THE_PAPER = [name for name in table_names() if load_table(name).paper_scale is not None]
+
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
@@ -97,6 +99,54 @@ def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Pa
     }
     assert chains["distilled"] == ["pretrain", "probe", "finetune", "evaluate"]
     assert chains["scratch"] == ["finetune", "evaluate"]
+
+
+PAIRS = """
+title: pairs
+data: {a: {sensor: spinning-32}, b: {sensor: spinning-64}, c: {sensor: spinning-32, style: old-town}}
+rows:
+  - {name: a to b, data: {source: a, target: b}}
+  - {name: b to c, data: {source: b, target: c}, student: waffleiron-1-8, set: [lr=0.1]}
+columns:
+  - name: adapted
+    steps:
+      - {verb: pretrain, recipe: city, data: [a, b]}
+      - {verb: adapt, recipe: city-muddos, data: [source, target], set: [rounds=1]}
+  - {name: oracle, steps: [{verb: finetune, recipe: city-supervised, data: [target]}]}
+"""
+
+
+def test_a_row_says_what_source_and_target_are(tmp_path: Path) -> None:
+    scale = parse_table(yaml.safe_load(PAIRS), "pairs").city
+    place = Place(tmp_path, tmp_path)
+    found = {(row.name, column.name): last_job(scale, row, column, 0, place) for row, column in scale.cells()}
+    a, b, c = (str(place.city(city)) for city in scale.data.values())
+    assert found["a to b", "adapted"].sources == (a, b)
+    assert found["b to c", "adapted"].sources == (b, c)
+    assert found["b to c", "oracle"].sources == (c,)
+    one, other = found["a to b", "adapted"], found["b to c", "adapted"]
+    assert one.parent is not None
+    assert other.parent is not None
+    assert one.parent.sources == other.parent.sources == (a, b)
+    assert f"adapt {one.parent.folder}" in one.command()
+    assert f"--source {a} --target {b} --seed 0" in one.command()
+    # a row's student and overrides are those of what starts from random weights, not of what follows
+    assert dict(other.parent.options) == {"recipe": "city", "student": "waffleiron-1-8", "set": ("lr=0.1",)}
+    assert dict(other.options)["set"] == ("rounds=1",)
+    assert dict(found["b to c", "oracle"].options)["student"] == "waffleiron-1-8"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("target: c}", "target: d}", "no data 'target'"),
+        ("data: [target]", "data: [targt]", "no data 'targt'; did you mean 'target'"),
+        ("data: [source, target]", "data: [source]", "adapt has two data"),
+    ],
+)
+def test_a_row_without_its_data_is_one_sentence(old: str, new: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_table(yaml.safe_load(PAIRS.replace(old, new, 1)), "pairs")
 
 
 def test_a_row_may_have_recipes_of_its_own_and_options_may_be_data() -> None:
@@ -225,7 +275,7 @@ columns:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no such file; built-in tables: students, table1"),
+        (None, "there is no such file; built-in tables: adaptation, students, table1"),
         ("[1, 2]", "holds no table"),
         ("a: [", "no readable YAML"),
         ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: Field required"),
@@ -247,7 +297,7 @@ def test_what_is_no_table_of_the_paper_has_one_scale(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [(name, scale) for name in table_names() for scale in ("city", "paper") if (name, scale) != ("students", "paper")],
+    [(name, scale) for name in table_names() for scale in ("city", "paper") if scale == "city" or name in OF_THE_PAPER],
 )
 def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", name, "--scale", scale, "--dry-run"]) == 0

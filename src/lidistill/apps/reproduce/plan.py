@@ -39,7 +39,10 @@ class Job:
         if self.verb == "pretrain":
             return [self.sources], {**named, "seed": self.seed}
         positional = [] if self.parent is None else [self.parent.folder]
-        named["data"] = self.sources[0]
+        if self.verb == "adapt":
+            named["source"], named["target"] = self.sources
+        else:
+            named["data"] = self.sources[0]
         return positional, named if self.verb == "evaluate" else {**named, "seed": self.seed}
 
     def command(self) -> str:
@@ -109,7 +112,7 @@ def _job(
     options: tuple[str, ...],
     parent: Job | None,
 ) -> Job:
-    names = step.data or ((column.data,) if column.data else ())
+    names = tuple(row.data.get(name, name) for name in step.data or ((column.data,) if column.data else ()))
     sources = tuple(place.source(name, scale.data[name]) for name in names)
     chosen = dict(step.options)
     if parent is None:

@@ -15,7 +15,8 @@ from lidistill import verbs
 from lidistill.errors import InputError, nearest
 
 FOLDER = resources.files("lidistill.apps.reproduce") / "tables"
-OURS = {"out", "data", "sources", "run", "seed", "resume", "overwrite", "set"}
+VERBS = ("pretrain", "probe", "finetune", "adapt", "evaluate")
+OURS = {"out", "data", "sources", "source", "target", "run", "seed", "resume", "overwrite", "set"}
 """Arguments of the verbs that the plan fills in itself (``set`` is merged)."""
 
 
@@ -36,9 +37,9 @@ class City(_Part):
 class Step(_Part):
     """One run: a verb, its data, its options as on the command line."""
 
-    verb: Literal["pretrain", "probe", "finetune", "evaluate"]
+    verb: Literal["pretrain", "probe", "finetune", "adapt", "evaluate"]
     data: tuple[str, ...] = ()
-    """Names of the table's data; none = those of the column."""
+    """Names of the table's data, or of a row's; none = those of the column. ``adapt`` has two, source and target."""
     options: dict[str, Any] = Field(default_factory=dict)
     without_parent: dict[str, Any] = Field(default_factory=dict)
     """Options of a step that starts from random weights, in place of those above."""
@@ -49,7 +50,7 @@ class Step(_Part):
     @classmethod
     def _options(cls, values: Any) -> Any:
         """``{verb: probe, recipe: city-probe}``: whatever is no key of a step is an option of its verb."""
-        if not isinstance(values, dict) or values.get("verb") not in {"pretrain", "probe", "finetune", "evaluate"}:
+        if not isinstance(values, dict) or values.get("verb") not in VERBS:
             return values
         known = [name for name in inspect.signature(getattr(verbs, values["verb"])).parameters if name not in OURS]
         known.append("set")
@@ -73,6 +74,8 @@ class Line(_Part):
     """Overrides of the recipes of those steps, after their own."""
     columns: tuple[str, ...] | None = None
     """Those it has a figure in; None = all."""
+    data: dict[str, str] = Field(default_factory=dict)
+    """Names by which the columns' steps call data of the table in this row, such as ``source`` and ``target``."""
     recipes: str = ""
     """Put before the names of the columns' recipes: ``scalr-plus-`` takes those published with ScaLR+."""
     open: str | None = None
@@ -110,11 +113,14 @@ class Scale(_Part):
 
     @model_validator(mode="after")
     def _known(self) -> Scale:
-        of_rows, of_columns = (s for r in self.rows for s in r.steps), (s for c in self.columns for s in c.steps)
-        for step in (*of_rows, *of_columns):
-            for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
-                if name not in self.data:
-                    raise ValueError(f"no data {name!r}{nearest(name, list(self.data))}")
+        for row in self.rows:
+            of_columns = (step for column in self.columns for step in column.steps)
+            for step in (*row.steps, *of_columns):
+                for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
+                    if row.data.get(name, name) not in self.data:
+                        raise ValueError(f"no data {name!r}{nearest(name, [*self.data, *row.data])}")
+                if step.verb == "adapt" and len(step.data) != 2:
+                    raise ValueError(f"adapt has two data, source and target, not {len(step.data)}")
         if self.baseline is not None and self.baseline not in {row.name for row in self.rows}:
             raise ValueError(f"there is no row {self.baseline!r} to be the baseline")
         for row in self.rows:
