@@ -7,7 +7,7 @@ similarity with all cameras and with one) and, after them, the other methods of 
 worker makes of a scan: pairs, pictures, points; of a step there are two figures, with the teacher asked and with its
 maps remembered. Four scans of the synthetic city, 32 beams and six cameras, a WaffleIron-6-64. Processor times of one
 thread, medians of alternating repetitions in one process; peak memory is that of a step with the teacher, in a process
-of its own, beyond what it held before (median of three). Writes ``results/methods_cost.json``; the ratios are the result.
+of its own, beyond what it held before (median of three). Writes ``results/methods_cost.json``: ratios are the result.
 """
 
 from __future__ import annotations

@@ -13,11 +13,15 @@ import torch
 
 import lidistill
 from lidistill.apps.evaluate import evaluate
+from lidistill.datasets.source import open_source
+from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
+from lidistill.sensing.frame import Frame
 from lidistill.students.batch import PointBatch
 from lidistill.training import adapt as module
-from lidistill.training.adapt import Averaging
+from lidistill.training.adapt import Averaging, restate
+from lidistill.training.loop import Interrupted
 from lidistill.training.run import Run
 
 SMALL = ("workers=0", "points=600", "batch_size=2", "voxel=0.05")
@@ -114,6 +118,42 @@ def test_no_label_of_the_target_is_learned(head: Path, adapted: Path, rigs: dict
         assert (run / "card.json").is_file() == (name == "other")
 
 
+def test_the_run_that_is_adapted_stays_as_it_is(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in head.rglob("*") if file.is_file()}
+    adapt(head, rigs, tmp_path / "run", "rounds=0")
+    assert {file: file.read_bytes() for file in head.rglob("*") if file.is_file()} == before
+
+
+def test_who_stops_a_round_is_told_where_to_go_on(
+    head: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(fabric: object, run: Run, *_: object) -> None:
+        raise Interrupted(run.path, 3, 2)
+
+    monkeypatch.setattr(module, "fit", stop)
+    with pytest.raises(Interrupted, match=f"--resume --out {tmp_path / 'run'}$"):
+        adapt(head, rigs, tmp_path / "run")
+
+
+def test_statistics_come_from_the_scans_that_can_be_read(head: Path, rigs: dict[str, str]) -> None:
+    class Damaged:
+        spec = name = "damaged"
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Frame:
+            if index == 1:
+                raise InputError("scan 1 is truncated")
+            return open_source(rigs["there"])[index]
+
+    network, model = Run.open(head).load_network()
+    restate(network, Unlabelled(Damaged()), model.voxel)  # type: ignore[arg-type]
+    assert not any(part.training for part in network.modules())
+    norm = network.head.norm
+    assert not torch.equal(norm.running_mean, state(head)["head.norm.running_mean"])
+
+
 def test_finished_rounds_are_not_repeated(
     head: Path, adapted: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +189,8 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     assert Run.open(run).config.model.head.hidden == head.model.head.hidden == (128 if verb == "probe" else None)
     assert Run.open(run).config.taught().recipe == "city"
     assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
+    with pytest.raises(InputError, match="the head there is of"):
+        adapt(tmp_path / "both", {**rigs, "here": rigs["there"]}, tmp_path / "run", f"head={recipe}", resume=True)
     with pytest.raises(InputError, match="head = 'city': expected a recipe of kind segment"):
         adapt(tmp_path / "both", rigs, tmp_path / "no", "head=city")
 
@@ -178,6 +220,15 @@ def test_statistics_of_the_target_alone(head: Path, rigs: dict[str, str], tmp_pa
 def test_what_does_not_fit_is_one_sentence(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="adapt takes one of kind adapt"):
         adapt(head, rigs, tmp_path / "a", recipe="city-probe", set=())
+    with pytest.raises(InputError, match="is the run that is to be adapted"):
+        adapt(head, rigs, head, overwrite=True)
+    assert (head / "model.safetensors").is_file()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        adapt(head, rigs, tmp_path / "full")
+    with pytest.raises(InputError, match="class list 'kiti-10'"):
+        adapt(head, rigs, tmp_path / "e", map="kiti-10")
     with pytest.raises(InputError, match="knows the classes of city-16"):
         adapt(head, rigs, tmp_path / "b", classes="kitti-10")
     with pytest.raises(InputError, match="unknown key 'round'; did you mean 'rounds'"):

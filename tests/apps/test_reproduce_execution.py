@@ -26,7 +26,7 @@ def test_who_stops_a_run_stops_the_table(tmp_path: Path, monkeypatch: pytest.Mon
 
     def stops(job: Job) -> None:
         asked.append(job.folder)
-        raise Interrupted(stopped, 7, signal.SIGINT) if len(asked) == 2 else RunError("diverged")
+        raise Interrupted(stopped.path, 7, signal.SIGINT) if len(asked) == 2 else RunError("diverged")
 
     monkeypatch.setattr("lidistill.apps.reproduce.execute.run", stops)
     jobs = [Job("probe", ("rig",), (), seed, tmp_path / str(seed)) for seed in range(4)]

@@ -16,7 +16,7 @@ from lidistill.evaluation import agreement as module
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.training.adapt import unsure
 from lidistill.training.adapt_samples import class_mix, in_common, mix
-from lidistill.training.guesses import LEVELS, Guessed, Guesses, thresholds
+from lidistill.training.guesses import LEVELS, Guessed, Guesses, levels, thresholds
 
 
 def counts(*rows: dict[int, int]) -> np.ndarray:
@@ -43,6 +43,12 @@ def test_at_least_the_share_and_no_level_more(keep: float) -> None:
     (least,) = thresholds(table, keep)
     assert (sure >= least).mean() >= keep
     assert (sure > least).mean() < keep
+
+
+def test_guesses_near_certainty_are_told_apart() -> None:
+    sure = levels(np.array([0.0, 0.5, 0.9, 0.99, 0.9991, 0.9995, 0.9999, 1.0]))
+    assert (np.diff(sure.astype(int)) > 0).all()
+    assert (sure[0], sure[2], sure[-1]) == (0, 1000, LEVELS)
 
 
 def frame(labels: np.ndarray | None, intensity: tuple[float, float] | None = (10.0, 2.0), name: str = "a") -> Frame:

@@ -103,7 +103,7 @@ def test_the_neighbour_is_of_the_same_drive_and_near(drive: list[Frame]) -> None
 
     def of(*frames: Frame | InputError, at: int) -> str | None:
         source = Listed(list(frames))
-        found = neighbour(source, at, source[at])  # type: ignore[arg-type]
+        found = neighbour(source, at, source[at], range(len(frames)))  # type: ignore[arg-type]
         return None if found is None else found.token
 
     assert of(a, near, at=0) == "near"
@@ -114,6 +114,8 @@ def test_the_neighbour_is_of_the_same_drive_and_near(drive: list[Frame]) -> None
     for alone in (other, far, lost):
         assert of(a, alone, at=0) is None
     assert of(a, at=0) is None
+    two = Listed([a, near])
+    assert neighbour(two, 0, a, range(1)) is None  # type: ignore[arg-type]  # the next one is of another data set
     with pytest.raises(InputError, match=r"lost: has no pose.*poses.csv"):
         of(lost, a, at=0)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lidistill import __version__
+from lidistill import taxonomy as class_lists
 from lidistill.apps.evaluate import meet, need_labels, record
-from lidistill.apps.exam import Exam
+from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
@@ -17,12 +18,13 @@ from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
-from lidistill.evaluation.card import read_card
+from lidistill.evaluation.card import read_card, write_card
 from lidistill.evaluation.class_map import maps_between
 from lidistill.students.network import Network
 from lidistill.training.adapt import adapt as self_training
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
+from lidistill.training.loop import Interrupted
 from lidistill.training.recipe import AdaptRecipe, SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
@@ -53,6 +55,11 @@ def adapt(
     if not isinstance(chosen, AdaptRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; adapt takes one of kind adapt")
     given = Run.open(run)
+    if Path(out).resolve() == given.path.resolve():
+        raise InputError(f"--out {out}: is the run that is to be adapted; choose another folder")
+    check_out(Path(out), resume=resume, overwrite=overwrite)
+    if map is not None:
+        class_lists.load(map)  # a wrong name is said now, not when all is done
     unlabelled = Unlabelled(open_split(target, "train", given.config.model.sensors))
     before = _with_head(given, source, out, chosen, classes, resume=resume, overwrite=overwrite)
     network, model = before.load_network()
@@ -77,10 +84,13 @@ def adapt(
             "%d scans with labels of %s, %d without of %s, %d rounds, recipe %s",
             *(len(known), source, len(unlabelled), target, chosen.rounds, chosen.name),
         )
-        adapted = self_training(fabric, opened, known, unlabelled, chosen, network)
+        try:
+            adapted = self_training(fabric, opened, known, unlabelled, chosen, network)
+        except Interrupted as stopped:  # in a round, whose folder is no run to go on with
+            raise Interrupted(opened.path, stopped.step, stopped.number) from None
         # labels of the target are looked at for the record alone, when nothing is left to be learned
-        start = compare(before, before.load_network()[0], target, common, opened.path / "source-only.json")
-        end = compare(opened, adapted, target, common, opened.path / "card.json")
+        start = compare(before, before.load_network()[0], target, common, opened.path / "source-only.json", shown=False)
+        end = compare(opened, adapted, target, common, opened.path / "card.json", shown=True)
         if not fabric.is_global_zero:
             return opened.path
         if start is not None and end is not None:
@@ -107,20 +117,32 @@ def _with_head(
     head = load_recipe(recipe.head)
     if not isinstance(head, SegmentRecipe):
         raise InputError(f"recipe {recipe.name}: head = {recipe.head!r}: expected a recipe of kind segment")
-    if not (resume and (folder / "model.safetensors").is_file()):
-        segment(
-            "probe" if head.frozen else "finetune",
-            given.path,
-            data=source,
-            out=folder,
-            recipe=recipe.head,
-            classes=classes,
-            seed=recipe.seed,
-            set=(f"workers={recipe.workers}",),
-            resume=resume and (folder / "recipe.yaml").is_file(),
-            overwrite=overwrite,
-        )
-    return Run.open(folder)
+    there = resume and (folder / "recipe.yaml").is_file()
+    if not (there and (folder / "model.safetensors").is_file()):
+        # on the same devices as what follows: a process that one of the two does not have would do the other twice
+        machine = (f"{key}={getattr(recipe, key)}" for key in ("workers", "devices", "nodes", "precision"))
+        try:
+            segment(
+                "probe" if head.frozen else "finetune",
+                given.path,
+                data=source,
+                out=folder,
+                recipe=recipe.head,
+                classes=classes,
+                seed=recipe.seed,
+                set=tuple(machine),
+                resume=there,
+                overwrite=overwrite,
+            )
+        except Interrupted as stopped:
+            raise Interrupted(Path(out), stopped.step, stopped.number) from None
+    found = Run.open(folder)
+    asked = (str(given.path), (source,), head.name, recipe.seed)
+    config = found.config
+    made = (config.parent, config.sources, config.recipe and config.recipe.name, config.recipe and config.recipe.seed)
+    if made != asked:
+        raise InputError(f"{folder}: the head there is of {made}, asked for is {asked}; use another --out")
+    return found
 
 
 def _same_classes(source: Source, model: ModelConfig, run: Run) -> None:
@@ -145,7 +167,18 @@ def _map(target: str, model: ModelConfig) -> str | None:
     return None
 
 
-def compare(run: Run, network: Network, target: str, map: str | None, card: Path) -> float | None:
+def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise ``InputError`` now for a folder that the run would be refused after its head was trained."""
+    there = (out / "recipe.yaml").is_file()
+    if there and Run.open(out).config.verb != "adapt":
+        raise InputError(f"--out {out}: holds a run of another verb; choose another folder")
+    if there and not (resume or overwrite):
+        raise InputError(f"--out {out}: holds a run already; use --resume to go on with it or --overwrite")
+    if not there and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: is a file, or a folder that is not empty and holds no run; choose another")
+
+
+def compare(run: Run, network: Network, target: str, map: str | None, card: Path, *, shown: bool) -> float | None:
     """The mIoU of ``network`` on the split val of ``target``, for the record; None, with a word, if it has none."""
     try:
         source, common = meet(target, "val", run.path, run.config.model, map, "forbid")
@@ -154,5 +187,13 @@ def compare(run: Run, network: Network, target: str, map: str | None, card: Path
         log.info("not evaluated: %s", error)
         return None
     options = {} if common is None else {"map": map, "outside": "forbid"}
-    found = read_card(record(Exam(run, network, source, "val", common=common, options=options), card))
-    return found.metrics["miou"].mean
+    exam = Exam(run, network, source, "val", common=common, options=options)
+    if shown:
+        record(exam, card)
+        return None if not_first() else read_card(card).metrics["miou"].mean
+    # of the run that is adapted nothing is changed, so it logs nothing
+    result = exam.take(source)
+    figures = main_figures(result.confusion)
+    if not not_first():
+        write_card(exam.card(figures, result.tokens), card)
+    return figures["miou"]

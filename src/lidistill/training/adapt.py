@@ -6,6 +6,7 @@ import copy
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lidistill.datasets.source import Source
 from lidistill.datasets.unlabelled import Unlabelled
+from lidistill.errors import InputError
 from lidistill.evaluation.agreement import agreement
 from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.sensing.frame import IGNORE
@@ -53,18 +55,19 @@ def adapt(
     agrees more by ``GAIN``: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``;
     finished ones are not repeated.
     """
-    fabric.seed_everything(recipe.seed, verbose=False)
+    if fabric.is_global_zero:
+        run.rewind_metrics(-1)  # of an interrupted run all rounds are reported again
     taxonomy, voxel = source.taxonomy, run.config.model.voxel
     assert taxonomy is not None
     if recipe.statistics == "target":
         restate(network, target, voxel)
     best = now = start = Round(0, network, agreement(network, target, voxel))
-    _report(run, now, 0.0)
+    _report(fabric, run, now, 0.0)
     for number in range(1, recipe.rounds + 1):
         keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
         learned = self_train(fabric, run, source, target, recipe, now.network, taxonomy, number, keep)
         now = Round(number, learned, agreement(learned, target, voxel))
-        _report(run, now, keep)
+        _report(fabric, run, now, keep)
         best = max(best, now, key=lambda one: one.agreement)
     best = best if best.agreement > start.agreement + GAIN else start
     log.info("round %d of %d is kept", best.number, recipe.rounds)
@@ -74,9 +77,10 @@ def adapt(
     return run.load_network()[0]
 
 
-def _report(run: Run, found: Round, keep: float) -> None:
+def _report(fabric: Fabric, run: Run, found: Round, keep: float) -> None:
     log.info("round %d: agrees with itself on %.1f %% of the points", found.number, 100 * found.agreement)
-    run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
+    if fabric.is_global_zero:
+        run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
 
 
 def self_train(
@@ -97,6 +101,8 @@ def self_train(
     part = shared_run(fabric, run.path / "rounds" / str(number), run.config, resume=True, overwrite=False)
     if (part.path / "model.safetensors").is_file():
         return part.load_network()[0]
+    # whatever was drawn in rounds before, and whether they were made in this call
+    fabric.seed_everything(recipe.seed + number, verbose=False)
     share = fabric.global_rank, fabric.world_size
     guesses = guess(teacher, target, run.config.model.voxel, part.path / "guesses", share)
     fabric.barrier()
@@ -161,14 +167,26 @@ def restate(network: Network, target: Unlabelled, voxel: float) -> None:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     tokenizer = network.backbone.tokenizer
+    # training mode measures; that of the rest would drop layers at random
     network.train()
-    for count, index in enumerate(range(0, len(target), max(len(target) // STATISTICS_SCANS, 1)), 1):
+    dropped = {module: module.drop_path for module in network.modules() if hasattr(module, "drop_path")}
+    for module in dropped:
+        setattr(module, "drop_path", 0.0)  # noqa: B010
+    count = 0
+    for index in np.unique(np.linspace(0, len(target) - 1, min(STATISTICS_SCANS, len(target))).astype(int)).tolist():
+        try:
+            batch = Collate(tokenizer)([full_sample(target[index], voxel, tokenizer)]).batch
+        except InputError as error:
+            log.warning("skipped: %s", error)
+            continue
+        assert isinstance(batch, SegmentBatch)
+        count += 1
         for norm in norms:
             norm.momentum = 1 / count  # a plain mean over the scans
-        batch = Collate(tokenizer)([full_sample(target[index], voxel, tokenizer)]).batch
-        assert isinstance(batch, SegmentBatch)
         with torch.no_grad():
             network(batch.points)
+    for module, chance in dropped.items():
+        setattr(module, "drop_path", chance)  # noqa: B010
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -25,7 +25,7 @@ COMMON = Sensor("two domains", intensity=(0.0, 1.0))
 class AdaptSamples(Dataset[SegmentSample | Skip]):
     """Training samples asked for as (pass over the target, index): each of a target scan and a drawn one of ``source``.
 
-    In turn a target scan into which something of the source was put, and the other way round.
+    By chance a target scan into which something of the source was put, or the other way round.
     """
 
     def __init__(self, source: Source, target: Guessed, recipe: AdaptRecipe, tokenizer: Tokenizer, turn: int) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -33,10 +34,10 @@ LOG_EVERY = 10
 class Interrupted(RunError):
     """The run was told to stop and has saved its state."""
 
-    def __init__(self, run: Run, step: int, number: int) -> None:
+    def __init__(self, folder: Path, step: int, number: int) -> None:
         name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} after iteration {step}; go on with --resume --out {run.path}")
-        self.exit_code = 128 + number
+        super().__init__(f"stopped by {name} after iteration {step}; go on with --resume --out {folder}")
+        self.step, self.number, self.exit_code = step, number, 128 + number
 
 
 @contextmanager
@@ -197,7 +198,7 @@ def fit(
                 _save(fabric, run, network, optimizer, step, skipped)
                 saved = time.monotonic()
             if stopped and step < order.iterations:
-                raise Interrupted(run, step, stopped[0])
+                raise Interrupted(run.path, step, stopped[0])
 
 
 def _step(

@@ -228,7 +228,7 @@ class SegmentRecipe(_OfStudent):
 class AdaptRecipe(_Common):
     """How a network learns from labels of a source and from scans of a target without any (MuDDoS, BMVC 2025).
 
-    The code of the paper is not public; what it does not say is chosen by docs/explanation/adaptation.md.
+    The code of the paper is not public; what it does not say is chosen here (docs/how-to/new-lidar.md).
     """
 
     kind: Literal["adapt"] = "adapt"

@@ -153,7 +153,10 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
             frame = self.source[index]
             if isinstance(self.recipe, DistilRecipe):
                 colors = self.colors.get(self.specs[part])
-                second = neighbour(self.source, index, frame) if self.recipe.objective in OF_SWEEPS else None
+                second = None
+                if self.recipe.objective in OF_SWEEPS:
+                    own = range(self.ends[part] - self.sizes[part], self.ends[part])
+                    second = neighbour(self.source, index, frame, own)
                 said = self.recipe, self.tokenizer, rng, colors, self.superpixels, second, self.pairs[part]
                 sample = distil_sample(frame, *said)
                 return replace(sample, source=self.names[part])

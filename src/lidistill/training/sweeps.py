@@ -38,10 +38,11 @@ class Sweep:
     count: int
 
 
-def neighbour(source: Source, index: int, frame: Frame) -> Frame | None:
+def neighbour(source: Source, index: int, frame: Frame, within: range) -> Frame | None:
     """The frame after ``index`` in ``source``, or the one before, if it is of the same drive and near; else None.
 
-    Raises ``InputError`` when ``frame``, the one at ``index``, has no pose.
+    ``within``: the frames of the same data set, for drives of two may have one name. Raises ``InputError`` when
+    ``frame``, the one at ``index``, has no pose.
     """
     if frame.pose is None:
         raise InputError(
@@ -49,7 +50,7 @@ def neighbour(source: Source, index: int, frame: Frame) -> Frame | None:
             "or choose another objective"
         )
     for other in (index + 1, index - 1):
-        if not 0 <= other < len(source):
+        if other not in within:
             continue
         try:
             found = source[other]

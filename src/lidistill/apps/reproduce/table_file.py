@@ -114,7 +114,8 @@ class Scale(_Part):
     @model_validator(mode="after")
     def _known(self) -> Scale:
         for row in self.rows:
-            of_columns = (step for column in self.columns for step in column.steps)
+            columns = (column for column in self.columns if row.columns is None or column.name in row.columns)
+            of_columns = (step for column in columns for step in column.steps)
             for step in (*row.steps, *of_columns):
                 for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
                     if row.data.get(name, name) not in self.data:
