@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
 
+import lidistill
 from lidistill.errors import InputError
 from lidistill.objectives.seal import point_to_segment, temporal
 from lidistill.sensing.frame import CameraView, Frame, Pose, Sensor
@@ -21,7 +25,7 @@ from lidistill.training.distil import Distillation, FeatureMaps, consistent, sup
 from lidistill.training.distil_samples import DistilBatch, collate_distil, distil_sample
 from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.samples import Skip, TrainSamples
-from lidistill.training.sweeps import FARTHEST, neighbour, second_sweep
+from lidistill.training.sweeps import FARTHEST, need_sweeps, neighbour, second_sweep
 
 SENSOR = Sensor("test", intensity=(0.0, 1.0))
 BOXES = [(10, 4), (6, -6), (-8, 5)]
@@ -29,8 +33,11 @@ TURN = from_quaternion((np.cos(0.2), 0, 0, np.sin(0.2)), (3.0, 1.0, 0.0))
 """Where the second sweep was taken, seen from the first."""
 
 
+SMALL = ("student=waffleiron-1-8", "min_pairs=8", "points=4000")
+
+
 def recipe(*overrides: str) -> DistilRecipe:
-    small = ["student=waffleiron-1-8", "min_pairs=8", "points=4000", "teacher={name: a, image_size: [16, 32]}"]
+    small = [*SMALL, "teacher={name: a, image_size: [16, 32]}"]
     seal = ["cameras=all", "objective=seal", "superpixels=slic", "image_head=8"]
     said = load_recipe("city", [*small, *seal, *overrides])
     assert isinstance(said, DistilRecipe)
@@ -236,3 +243,17 @@ def test_training_asks_for_the_neighbour(drive: list[Frame]) -> None:
     skipped = TrainSamples(lost, recipe(), TOKENIZER, superpixels=Columns())[(0, 0)]  # type: ignore[arg-type]
     assert isinstance(skipped, Skip)
     assert "has no pose" in skipped.reason
+
+
+def test_what_every_sample_needs_is_asked_for_first(
+    drive: list[Frame], tiny_rig: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_sweeps(Listed(list(drive)))  # type: ignore[arg-type]
+    rig = tiny_rig(tmp_path / "rig", frames=2)
+    said = (*SMALL, "objective=seal", "superpixels=slic", "image_head=8", "cameras=all")
+    with pytest.raises(InputError, match=r"rig/000000: has no pose"):
+        lidistill.pretrain((str(rig),), out=tmp_path / "run", recipe="city", set=said)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(InputError, match=r"needs scikit-learn; install lidistill\[superpixels\]"):
+        need_sweeps(Listed(list(drive)))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.errors import InputError
+from lidistill.objectives import OF_SWEEPS
 from lidistill.segmenters.store import open_superpixels
 from lidistill.students.config import HeadConfig
 from lidistill.teachers.joint import labels
@@ -21,6 +22,7 @@ from lidistill.training.distil import distil, measure_colors
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import ModelConfig, RunConfig
+from lidistill.training.sweeps import need_sweeps
 
 log = logging.getLogger("lidistill")
 
@@ -47,6 +49,8 @@ def pretrain(
     train = open_mixture(specs, "train")
     if not train[0].views:
         raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")
+    if chosen.objective in OF_SWEEPS:
+        need_sweeps(train)
     divided = None if chosen.superpixels is None else open_superpixels(train, chosen.superpixels)
     teachers = load_teachers(chosen.teachers)
     model = ModelConfig(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lidistill.datasets.concat import parts
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame
@@ -17,7 +18,7 @@ from lidistill.sensing.rigid import invert, transform
 from lidistill.students.batch import Cloud, Tokenizer
 from lidistill.training.recipe import DistilRecipe
 from lidistill.transforms.augment import flip_xy, rotate_z, scale
-from lidistill.transforms.clusters import clusters
+from lidistill.transforms.clusters import clusters, hdbscan
 from lidistill.transforms.features import point_features
 from lidistill.transforms.order import distance_order
 from lidistill.transforms.voxels import voxel_sample
@@ -45,10 +46,7 @@ def neighbour(source: Source, index: int, frame: Frame, within: range) -> Frame 
     ``frame``, the one at ``index``, has no pose.
     """
     if frame.pose is None:
-        raise InputError(
-            f"{frame.token}: has no pose, and consistency in time needs one; add poses (of a rig folder: poses.csv) "
-            "or choose another objective"
-        )
+        raise _no_pose(frame)
     for other in (index + 1, index - 1):
         if other not in within:
             continue
@@ -61,6 +59,21 @@ def neighbour(source: Source, index: int, frame: Frame, within: range) -> Frame 
         if np.linalg.norm(found.pose.to_world[:3, 3] - frame.pose.to_world[:3, 3]) <= FARTHEST:
             return found
     return None
+
+
+def need_sweeps(source: Source) -> None:
+    """Raise ``InputError`` now for what would make every sample of ``source`` useless: no poses, no scikit-learn."""
+    hdbscan()
+    for part in parts(source):
+        if (frame := part[0]).pose is None:
+            raise _no_pose(frame)
+
+
+def _no_pose(frame: Frame) -> InputError:
+    return InputError(
+        f"{frame.token}: has no pose, and consistency in time needs one; add poses (of a rig folder: poses.csv) "
+        "or choose another objective"
+    )
 
 
 def second_sweep(

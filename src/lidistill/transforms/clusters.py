@@ -28,10 +28,7 @@ def clusters(points: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     cell. HDBSCAN never takes everything for one cluster: a single thing on the ground is in none. Raises ``InputError``
     when scikit-learn is missing.
     """
-    try:
-        from sklearn.cluster import HDBSCAN
-    except ImportError:
-        raise InputError("finding segments needs scikit-learn; install lidistill[superpixels]") from None
+    grouping = hdbscan()
     found = np.full(len(points), -1, np.int64)
     ground = find_ground(points)
     above = np.arange(len(points))
@@ -40,6 +37,15 @@ def clusters(points: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     raised = points[above]
     kept = voxel_sample(raised, CELL)
     if len(kept) > FEWEST:
-        label = HDBSCAN(min_cluster_size=FEWEST, copy=True).fit_predict(raised[kept])
+        label = grouping(min_cluster_size=FEWEST, copy=True).fit_predict(raised[kept])
         found[above] = label[nearest_kept(raised, kept)]
     return found
+
+
+def hdbscan() -> Any:
+    """The class of scikit-learn; ``InputError`` when it is not installed."""
+    try:
+        from sklearn.cluster import HDBSCAN
+    except ImportError:
+        raise InputError("finding segments needs scikit-learn; install lidistill[superpixels]") from None
+    return HDBSCAN
