@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -29,6 +27,7 @@ from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import student_config
 from lidistill.students.tokenizer import PlaneTokenizer
+from memory import peak
 from record import write_record
 
 BATCHES = {"mixed": (3_000, 4_000, 14_000, 20_000), "equal": (10_250,) * 4}
@@ -215,24 +214,9 @@ def milliseconds(student: str, batch: str, repetitions: int) -> dict[str, float]
     return {name: median(times[1:]) for name, times in spent.items()}
 
 
-def peak(student: str, batch: str, way: str) -> float:
-    """MiB of one step beyond what the process held before it, in a process of its own."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (student, batch, way))
-
-
-def _peak(student: str, batch: str, way: str) -> float:
-    torch.set_num_threads(1)
-    step = steps(student, batch)[way]
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-    before = _resident("VmRSS")
-    step()
-    return _resident("VmHWM") - before
-
-
-def _resident(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+def one_step(student: str, batch: str, way: str) -> Callable[[], None]:
+    """A step, for its memory."""
+    return steps(student, batch)[way]
 
 
 def main() -> None:
@@ -245,7 +229,7 @@ def main() -> None:
     for student in STUDENTS:
         for batch, sizes in BATCHES.items():
             times = milliseconds(student, batch, args.repetitions)
-            memory = {way: peak(student, batch, way) for way in times}
+            memory = {way: peak(one_step, student, batch, way) for way in times}
             rows.append(
                 {
                     "student": student,

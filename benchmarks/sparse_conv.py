@@ -29,8 +29,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,6 +49,7 @@ from lidistill.students.sparse import KernelMap
 from lidistill.students.spconv_backend import IndicePairs
 from lidistill.students.student import Student
 from lidistill.transforms.features import point_features
+from memory import peak
 from record import RESULTS, write_record
 
 STUDENTS = ("minkunet-18-96", "minkunet-34-96")
@@ -241,32 +241,17 @@ def on_device(student: str, scan: Path, what: str, repetitions: int) -> dict[str
     }
 
 
-def peak(student: str, scan: Path, what: str, way: str) -> float:
-    """MiB of one pass beyond what the process held before it, in a process of its own."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (student, scan, what, way, list(sys.path)))
-
-
-def _peak(student: str, scan: Path, what: str, way: str, path: list[str]) -> float:
-    sys.path[:] = path
-    torch.set_num_threads(1)
+def one_pass(student: str, scan: Path, what: str, way: str) -> Callable[[], Tensor]:
+    """A pass, for its memory."""
     network, batch = prepared(student, scan)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-    before = _resident("VmRSS")
-    step(network, batch, way, what)
-    return _resident("VmHWM") - before
-
-
-def _resident(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+    return partial(step, network, batch, way, what)
 
 
 def measured(student: str, scan: Path, what: str, ways: list[str], repetitions: int) -> dict[str, Any]:
     """One row of the result."""
     network, batch = prepared(student, scan)
     times = milliseconds(network, batch, what, ways, repetitions)
-    memory = {way: peak(student, scan, what, way) for way in ways}
+    memory = {way: peak(one_pass, student, scan, what, way) for way in ways}
     return {
         "student": student,
         "pass": what,

@@ -13,8 +13,9 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lidistill.teachers.sampling import sample
+from memory import peak
 
 OUT = Path(__file__).resolve().parent / "results" / "teacher_sampling.json"
 SIZES = ((224, 448), (448, 896))
@@ -52,26 +54,11 @@ def whole(features: Tensor, index: Tensor, pixels: Tensor, size: tuple[int, int]
 WAYS = {"sampled": sampled, "full_map": whole}
 
 
-def peak_memory(way: str, size: tuple[int, int]) -> float:
-    """MiB beyond what the process held before, in a process of its own."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (way, size))
-
-
-def _peak(way: str, size: tuple[int, int]) -> float:
-    torch.set_num_threads(1)
+def warm(way: str, size: tuple[int, int]) -> Callable[[], Tensor]:
+    """One reading, for its memory; libraries and buffers that any call needs are there."""
     arguments = inputs(size)
-    WAYS[way](arguments[0][:, :2], *arguments[1:], size)  # libraries and buffers that any call needs
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-    before = _resident("VmRSS")
-    WAYS[way](*arguments, size)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    """MiB of this process: VmRSS now, VmHWM at its peak."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
+    WAYS[way](arguments[0][:, :2], *arguments[1:], size)
+    return partial(WAYS[way], *arguments, size)
 
 
 def times(size: tuple[int, int], repeats: int) -> dict[str, float]:
@@ -98,7 +85,7 @@ def main() -> None:
         arguments = inputs(size)
         difference = (sampled(*arguments, size) - whole(*arguments, size)).abs().max().item()
         seconds = times(size, args.repeats)
-        memory = {way: peak_memory(way, size) for way in WAYS}
+        memory = {way: peak(warm, way, size) for way in WAYS}
         rows.append(
             {
                 "image": list(size),

@@ -13,7 +13,7 @@ import torch
 from lidistill.datasets.source import Source, open_source
 from lidistill.errors import InputError
 from lidistill.evaluation.inference import Scanned, evaluate, look, scan
-from lidistill.evaluation.poses import AMOUNT, Pose, poses
+from lidistill.evaluation.poses import AMOUNT, Viewpoint, poses
 from lidistill.sensing.frame import Frame
 from lidistill.students.config import HeadConfig
 from lidistill.students.network import Network
@@ -36,7 +36,7 @@ def network() -> Network:
 
 
 def test_more_poses_go_on_where_fewer_stop() -> None:
-    assert poses(1) == (Pose(),)
+    assert poses(1) == (Viewpoint(),)
     assert poses(9)[:4] == poses(4)
     assert len(set(poses(50))) == 50
 
@@ -60,8 +60,8 @@ def test_no_pose_is_refused(count: int) -> None:
 
 def test_a_pose_moves_the_points_alone(source: Source) -> None:
     frame = source[0]
-    assert Pose().apply(frame) is frame
-    turned = Pose(np.pi / 2, axis=1, factor=2).apply(frame)
+    assert Viewpoint().apply(frame) is frame
+    turned = Viewpoint(np.pi / 2, axis=1, factor=2).apply(frame)
     assert np.allclose(turned.points, frame.points[:, [1, 0, 2]] * (-2, -2, 2), atol=1e-4)
     assert turned.labels is frame.labels
     assert turned.intensity is frame.intensity

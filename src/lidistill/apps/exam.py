@@ -19,7 +19,7 @@ from lidistill.evaluation.class_map import ClassMap
 from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.inference import AS_RECORDED, Evaluation, as_learned
 from lidistill.evaluation.inference import evaluate as confuse
-from lidistill.evaluation.poses import Pose
+from lidistill.evaluation.poses import Viewpoint
 from lidistill.students.network import Network
 from lidistill.training.run import Run
 
@@ -32,7 +32,7 @@ class Exam:
     network: Network
     source: Source
     split: str
-    poses: tuple[Pose, ...] = AS_RECORDED
+    poses: tuple[Viewpoint, ...] = AS_RECORDED
     common: ClassMap | None = None
     options: dict[str, Any] = field(default_factory=dict)
     """What is not as usual, for the card."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.evaluation.confusion import Confusion
-from lidistill.evaluation.poses import Pose, poses
+from lidistill.evaluation.poses import Viewpoint, poses
 from lidistill.sensing.frame import Frame
 from lidistill.students.batch import Tokenizer
 from lidistill.students.network import Network
@@ -58,7 +58,7 @@ def best_device() -> torch.device:
 class Posed(Dataset[tuple[SegmentSample | Skip, ...]]):
     """Whole scans of ``source`` in order, each in every one of ``poses``; a frame with a pose that fails is skipped."""
 
-    def __init__(self, source: Source, voxel: float, tokenizer: Tokenizer, poses: Sequence[Pose]) -> None:
+    def __init__(self, source: Source, voxel: float, tokenizer: Tokenizer, poses: Sequence[Viewpoint]) -> None:
         self.source, self.voxel, self.tokenizer, self.poses = source, voxel, tokenizer, tuple(poses)
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ def scan(
     voxel: float,
     *,
     part: tuple[int, int] = (0, 1),
-    poses: Sequence[Pose] = AS_RECORDED,
+    poses: Sequence[Viewpoint] = AS_RECORDED,
 ) -> Iterator[Scanned | Skip]:
     """Run ``network`` (in evaluation mode) over the frames of ``source``, in order.
 
@@ -165,7 +165,7 @@ def evaluate(
     classes: tuple[str, ...],
     voxel: float,
     *,
-    poses: Sequence[Pose] = AS_RECORDED,
+    poses: Sequence[Viewpoint] = AS_RECORDED,
     read: Callable[[Scanned], tuple[Ids, Ids]] = as_learned,
     title: str = "evaluate",
 ) -> Evaluation:

@@ -17,7 +17,7 @@ AXES = (None, 0, 1)
 
 
 @dataclass(frozen=True)
-class Pose:
+class Viewpoint:
     """A turn by ``angle`` radians about z, then a mirror (``axis`` 0 = x, 1 = y, None = none), then a ``factor``."""
 
     angle: float = 0.0
@@ -26,13 +26,13 @@ class Pose:
 
     def apply(self, frame: Frame) -> Frame:
         """The frame with its points moved; the upright pose returns the frame itself. Pictures are not moved."""
-        if self == Pose():
+        if self == Viewpoint():
             return frame
         points = rescale(flip(rotate(frame.points, self.angle), self.axis), self.factor)
         return replace(frame, points=points, views=())
 
 
-def poses(count: int) -> tuple[Pose, ...]:
+def poses(count: int) -> tuple[Viewpoint, ...]:
     """The first ``count`` poses of a fixed list whose first is the scan as recorded.
 
     What WaffleIron draws at random for its test-time augmentation (turns, mirrors, sizes), from low-discrepancy
@@ -42,9 +42,9 @@ def poses(count: int) -> tuple[Pose, ...]:
     if count < 1:
         raise InputError(f"--tta {count}: expected the number of poses of each scan, 1 (none but its own) or more")
     return (
-        Pose(),
+        Viewpoint(),
         *(
-            Pose(2 * math.pi * (k * ANGLE % 1), AXES[k % 3], 1 + AMOUNT * (2 * (k * SIZE % 1) - 1))
+            Viewpoint(2 * math.pi * (k * ANGLE % 1), AXES[k % 3], 1 + AMOUNT * (2 * (k * SIZE % 1) - 1))
             for k in range(1, count)
         ),
     )
