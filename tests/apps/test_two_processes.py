@@ -71,3 +71,28 @@ def test_a_process_without_a_usable_frame_does_not_stop_the_other(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two" / "model.safetensors").is_file()
+
+
+def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    """A head, rounds and cards: each once, said once, and the first round's network the one that is there."""
+    here, there = (tiny_rig(tmp_path / name, frames=4, seed=seed) for seed, name in enumerate(("here", "there")))
+    small = ["--set", "points=500", "--set", "batch_size=2", "--set", "workers=0", "--set", "voxel=0.05"]
+    tiny = ["--recipe", "city-supervised", "--set", "student=waffleiron-1-8", "--epochs", "1"]
+    assert main(["finetune", "--data", str(here), "--out", str(tmp_path / "head"), *tiny, *small]) == 0
+    arguments = ["adapt", str(tmp_path / "head"), "--source", str(here), "--target", str(there), *small]
+    arguments += ["--out", str(tmp_path / "two"), "--recipe", "city-muddos", "--epochs", "1"]
+    arguments += ["--set", "rounds=2", "--set", "devices=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lidistill", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("round 1: agrees") == 1
+    rows = [json.loads(line) for line in (tmp_path / "two/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "target"] == [0, 1, 2]
+    assert len(list((tmp_path / "two/rounds/2/guesses").iterdir())) == 3
+    assert (tmp_path / "two/card.json").is_file()

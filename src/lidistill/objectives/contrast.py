@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ROWS_AT_ONCE = 256
-"""A block of 256 x 4096 logits stays in a processor's cache: half the time, and no 16 million of them at once."""
+"""A block of 256 x 4096 logits stays in a processor's cache, and 16 million of them are never there at once."""
 
 
 def info_nce(
