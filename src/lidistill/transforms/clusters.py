@@ -15,7 +15,7 @@ from lidistill.transforms.voxels import voxel_sample
 ABOVE = 0.3
 """Metres above the plane of the ground below which a point is ground: a curb is, a foot is not."""
 CELL = 0.4
-"""Metres: what is nearer to each other is one place, so that the time is that of the space filled, not of the points."""
+"""Metres: what is nearer to each other is one place. The time is that of the space filled, not of the points."""
 FEWEST = 8
 """Occupied cells of a cluster: a pedestrian 20 m away."""
 
