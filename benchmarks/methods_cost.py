@@ -66,7 +66,7 @@ def prepare(method: str, rig: str) -> dict[str, Callable[[], Any]]:
     teachers = load_teachers(recipe.teachers)
     network = Network(recipe.student, head(recipe, [teacher.dim for teacher in teachers]))
     learning = Distillation(network, teachers[0].dim, recipe.image_head, unit=recipe.objective != "similarity")
-    samples = TrainSamples(source, recipe, network.backbone.tokenizer, superpixels=divided)
+    samples = TrainSamples(source, recipe, network.tokenizer, superpixels=divided)
     optimizer = build_optimizer([{"params": list(learning.parameters())}], recipe)
     fabric = Fabric(accelerator="cpu")
 

@@ -178,7 +178,7 @@ def steps(student: str, batch: str) -> dict[str, Callable[[], None]]:
     network = Network(config, HeadConfig(kind="linear", outputs=OUTPUTS))
     padded = Padded(config)
     padded.load_state_dict(export_state(network))
-    points = network.backbone.tokenizer.collate(clouds)
+    points = network.tokenizer.collate(clouds)
     arguments = padded_batch(clouds, PlaneTokenizer.of(config).grids)
     with torch.no_grad():
         ours, theirs = network.eval()(points), padded.eval()(*arguments)

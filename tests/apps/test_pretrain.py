@@ -47,7 +47,7 @@ def test_two_teachers_from_the_command_line(world: Path) -> None:
     run = Run.open(world / "run")
     assert isinstance(run.config.recipe, DistilRecipe)
     assert [t.weight for t in run.config.recipe.teachers] == [1.0, 0.5]
-    assert run.config.model.head.model_dump() == {"kind": "mlp", "outputs": 17, "hidden": 17}
+    assert run.config.model.head.model_dump() == {"kind": "mlp", "outputs": 17, "hidden": 17, "calibration": None}
     network, _ = run.load_network()
     assert network.head.output.out_features == 17
     rows = [row for row in run.metrics() if row["split"] == "train"]

@@ -211,7 +211,7 @@ def test_the_student_sees_what_the_recipe_says(here: Path) -> None:
     network, model = Run.open(here / "near").load_network()
     assert model.student.fov == ((-20, 20), (-20, 20), (-4, 4))
     assert model.student.drop_path == 0.1
-    assert network.backbone.tokenizer.cells == (20, 20, 4)
+    assert network.tokenizer.cells == (20, 20, 4)
     old = Run.open("run").config.model.student
     assert model.student.model_copy(update={"fov": old.fov, "drop_path": old.drop_path}) == old
 

@@ -65,7 +65,8 @@ def draw_gallery(
     maps = None
     recipe = run.config.recipe
     # a space of its own, for points and pixels, is not the teacher's
-    if teachers and view is not None and isinstance(recipe, DistilRecipe) and recipe.image_head is None:
+    own_space = isinstance(recipe, DistilRecipe) and (recipe.image_head is not None or run.config.model.classes)
+    if teachers and view is not None and isinstance(recipe, DistilRecipe) and not own_space:
         matches = (colors or {}).get(part.spec) or [None] * len(teachers)
         maps = _teacher_map(teachers, view, recipe, matches)
     pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lidistill import __version__
 from lidistill.apps.gallery import draw_gallery
@@ -12,11 +13,12 @@ from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.errors import InputError
-from lidistill.objectives import OF_SWEEPS
+from lidistill.objectives import OF_CLASSES, OF_SWEEPS
 from lidistill.segmenters.store import open_superpixels
 from lidistill.students.config import HeadConfig
 from lidistill.teachers.joint import labels
 from lidistill.teachers.registry import load_teachers
+from lidistill.teachers.teacher import Classifier, Teacher
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
 from lidistill.training.engine import make_fabric, shared_run
@@ -53,9 +55,15 @@ def pretrain(
         need_sweeps(train)
     divided = None if chosen.superpixels is None else open_superpixels(train, chosen.superpixels)
     teachers = load_teachers(chosen.teachers)
+    shape, known = head(chosen, [teacher.dim for teacher in teachers]), None
+    if chosen.objective in OF_CLASSES:
+        known = need_classes(chosen, teachers[0])
+        shape = shape.model_copy(update={"outputs": len(known.classes)})
     model = ModelConfig(
         student=chosen.student,
-        head=head(chosen, [teacher.dim for teacher in teachers]),
+        head=shape,
+        classes=None if known is None else known.classes,
+        taxonomy=None if known is None else known.taxonomy,
         voxel=chosen.voxel,
         sensors=sensors_of(specs),
     )
@@ -76,6 +84,16 @@ def pretrain(
     return run.path
 
 
+def need_classes(recipe: DistilRecipe, teacher: Teacher) -> Classifier:
+    """What reads classes from the teacher's features; raises ``InputError`` when it knows none."""
+    if teacher.classifier is None:
+        raise InputError(
+            f"objective {recipe.objective}: teacher {teacher.name} knows no classes; train one on pictures that have "
+            "some (lidistill teach-images), or name classes, taxonomy and classifier in the sidecar of a .pt2 program"
+        )
+    return teacher.classifier
+
+
 def head(recipe: DistilRecipe, sizes: Sequence[int]) -> HeadConfig:
     """The student's projection head for teachers of ``sizes`` features: what they say, side by side.
 
@@ -85,4 +103,5 @@ def head(recipe: DistilRecipe, sizes: Sequence[int]) -> HeadConfig:
     outputs, hidden = recipe.image_head or sum(sizes), recipe.head_hidden
     if hidden is None and len(sizes) > 1 and recipe.image_head is None:
         hidden = max(recipe.student.width, outputs)
-    return HeadConfig(kind="mlp" if hidden else "linear", outputs=outputs, hidden=hidden)
+    kind: Literal["mlp", "linear"] = "mlp" if hidden else "linear"
+    return HeadConfig(kind=kind, outputs=outputs, hidden=hidden, calibration=recipe.calibration)

@@ -92,9 +92,14 @@ def segment(
     train = _training_part(source, chosen)
     _warn_of_unknown_labels(train)
     found = None if labels is None else label_report(spec, classes)
+    head = HeadConfig(kind="probe", outputs=len(taxonomy.classes), hidden=chosen.head_hidden)
+    # a head that knows these classes, of a probe or of FSKD, need not be found again while the backbone moves with it
+    goes_on = verb == "finetune" and known is not None and known.classes == taxonomy.classes and not from_scratch
+    if goes_on and known is not None and chosen.head_hidden in (None, known.head.hidden):
+        head = known.head
     model = ModelConfig(
         student=chosen.student,
-        head=HeadConfig(kind="probe", outputs=len(taxonomy.classes), hidden=chosen.head_hidden),
+        head=head,
         classes=taxonomy.classes,
         taxonomy=taxonomy.name,
         voxel=chosen.voxel,
@@ -113,9 +118,10 @@ def segment(
     start: dict[str, dict[str, Any]] = {}
     if network is not None and known is not None and not from_scratch:
         start["backbone"] = network.backbone.state_dict()
-        # a head that knows these classes, of a probe say, need not be found again while the backbone moves with it
-        if verb == "finetune" and (known.head, known.classes) == (model.head, model.classes):
+        if goes_on and head == known.head:
             start["head"] = network.head.state_dict()
+            if network.calibration is not None:
+                start["calibration"] = network.calibration.state_dict()
     fabric = make_fabric(chosen)
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):

@@ -98,7 +98,7 @@ def scan(
     """
     rank, world = part
     network = network.to(best_device()).eval()
-    tokenizer = network.backbone.tokenizer
+    tokenizer = network.tokenizer
     indices = range(rank, len(source), world)
     chosen = Subset(Posed(source, voxel, tokenizer, poses), indices)
     # one frame needs no extra process
@@ -131,7 +131,7 @@ def _averaged(seen: Sequence[Scanned]) -> Scanned:
 def look(network: Network, frame: Frame, voxel: float) -> Scanned:
     """What ``network`` says of one frame. Raises ``InputError`` when it sees no point of it."""
     network = network.to(best_device()).eval()
-    tokenizer = network.backbone.tokenizer
+    tokenizer = network.tokenizer
     batch = Collate(tokenizer)([full_sample(frame, voxel, tokenizer)]).batch
     assert isinstance(batch, SegmentBatch)
     with torch.inference_mode():
@@ -139,8 +139,9 @@ def look(network: Network, frame: Frame, voxel: float) -> Scanned:
 
 
 def _scanned(network: Network, batch: SegmentBatch, index: int) -> Scanned:
-    features = network.backbone(batch.points.to(best_device())).float()
-    outputs = network.head(features).float().cpu()
+    points = batch.points.to(best_device())
+    features = network.backbone(points).float()
+    outputs = network.read(features, points).float().cpu()
     return Scanned(index, batch.tokens[0], features.cpu(), outputs, batch.rows, batch.labels)
 
 

@@ -20,6 +20,8 @@ BUILT_IN = {
 }
 OF_SUPERPIXELS = ("slidr", "st-slidr", "seal")
 """Those that compare superpixels, not pixels: the training loop calls them."""
+OF_CLASSES = ("fskd",)
+"""Those that compare what a classifier reads from the features, too: the training loop calls them."""
 OF_SWEEPS = ("seal",)
 """Those that compare two sweeps of a drive."""
 UNIT = {"ppkt", *OF_SUPERPIXELS}
@@ -29,7 +31,8 @@ GROUP = "lidistill.objectives"
 
 def names() -> tuple[str, ...]:
     """Names that ``load`` knows: the built-in objectives and those of installed plug-ins."""
-    return tuple(sorted({*BUILT_IN, *OF_SUPERPIXELS, *(point.name for point in entry_points(group=GROUP))}))
+    plug_ins = (point.name for point in entry_points(group=GROUP))
+    return tuple(sorted({*BUILT_IN, *OF_SUPERPIXELS, *OF_CLASSES, *plug_ins}))
 
 
 def load(name: str) -> Objective:

@@ -55,8 +55,10 @@ class StudentConfig(BaseModel):
     """Number of layers; of a MinkUNet or SPVCNN 18 or 34, as it is called."""
     width: int = Field(gt=0, le=65536)
     """Number of features of a point between layers; of a MinkUNet or SPVCNN at the end, 96 as published."""
-    norm: Literal["batch", "layer"]
-    """Normalisation of the layers; the published 768-wide models use ``layer``."""
+    norm: Literal["batch", "layer", "instance"]
+    """Normalisation of the layers; the published 768-wide models use ``layer``. ``instance``: statistics of each cloud
+    alone, in the embedding too, the same in training and evaluation.
+    """
     activation: Literal["relu", "gelu"] = "relu"
     """``relu`` in WaffleIron and ScaLR, ``gelu`` (exact) in ScaLR+."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
@@ -107,6 +109,17 @@ class StudentConfig(BaseModel):
         return x, y, z
 
 
+class CalibrationConfig(BaseModel):
+    """Self-calibrated convolutions that bring features of points closer to those of pictures (UDAKD, ICRA 2025)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    layers: int = Field(default=3, ge=1, le=16)
+    """Three in the paper."""
+    voxel: float = Field(default=0.2, ge=0.01, le=10)
+    """Edge in metres of the voxels that are convolved; the paper's are those of its MinkUNet."""
+
+
 class HeadConfig(BaseModel):
     """What turns the student's features into outputs, point by point.
 
@@ -123,6 +136,8 @@ class HeadConfig(BaseModel):
     """Teacher features or classes."""
     hidden: int | None = Field(default=None, gt=0)
     """Width of the hidden layer, if there is one."""
+    calibration: CalibrationConfig | None = None
+    """Self-calibrated convolutions between the student's features and these layers; None = none."""
 
     @model_validator(mode="after")
     def _hidden_layer(self) -> HeadConfig:

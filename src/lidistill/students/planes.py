@@ -75,8 +75,8 @@ class Plane:
     sorted_weights: Tensor
 
     @classmethod
-    def of(cls, prepared: Mapping[str, Tensor], plane: int, dtype: torch.dtype) -> Plane:
-        """Plane number ``plane`` of a batch; ``dtype`` of the tokens."""
+    def of(cls, prepared: Mapping[str, Tensor], plane: int | str, dtype: torch.dtype) -> Plane:
+        """The plane of a batch that was prepared under this number or name; ``dtype`` of the tokens."""
         cells, order, starts = (prepared[f"{name}_{plane}"] for name in ("cells", "order", "starts"))
         weights = prepared[f"weights_{plane}"].to(dtype)
         return cls(cells, order, starts, weights, weights[order])

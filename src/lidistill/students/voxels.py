@@ -52,7 +52,7 @@ class VoxelTokenizer:
         if not self.inside(coords).all():
             raise ValueError("every point must lie inside the field of view; select them with inside() first")
         places = self.places(coords)
-        voxel, cells = _unique(np.floor(places).astype(np.int64))
+        voxel, cells = distinct(np.floor(places).astype(np.int64))
         cloud: dict[str, NDArray[Any]] = {"coords": coords.astype(np.float32), "features": features.astype(np.float32)}
         period, sizes = self.period, []
         for level in range(LEVELS):
@@ -99,9 +99,9 @@ class VoxelTokenizer:
         offsets = np.concatenate([np.zeros(1, np.int64), points.cumsum()])
         prepared: dict[str, NDArray[Any]] = {"sizes": sizes.sum(axis=0)}
         for level in range(LEVELS):
-            prepared |= _join_maps(clouds, "same", level, before[:, [level, level]])
+            prepared |= join_maps(clouds, "same", level, before[:, [level, level]])
             if level + 1 < LEVELS:
-                prepared |= _join_maps(clouds, "down", level, before[:, [level, level + 1]])
+                prepared |= join_maps(clouds, "down", level, before[:, [level, level + 1]])
         for level in self.read:
             shift = np.repeat(before[:, level], points)
             cells = np.concatenate([cloud[f"cells_{level}"] for cloud in clouds]).astype(np.int64) + shift
@@ -120,8 +120,8 @@ class VoxelTokenizer:
         )
 
 
-def _unique(cells: Indices) -> tuple[Indices, Indices]:
-    """The voxel number of every point, and the voxels (V, 3), sorted."""
+def distinct(cells: Indices) -> tuple[Indices, Indices]:
+    """Cells (N, 3), not negative, each once: which of them every one is (N,), and the V of them (V, 3), sorted."""
     extent = cells.max(axis=0, initial=0) + 1
     key = (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
     order = stable_order(key)
@@ -131,7 +131,7 @@ def _unique(cells: Indices) -> tuple[Indices, Indices]:
     return voxel, cells[order[new]]
 
 
-def _join_maps(clouds: Sequence[Cloud], name: str, level: int, before: Indices) -> dict[str, NDArray[Any]]:
+def join_maps(clouds: Sequence[Cloud], name: str, level: int | str, before: Indices) -> dict[str, NDArray[Any]]:
     """The maps of all clouds as one, grouped by kernel position; ``before`` (B, 2): rows of inputs and outputs."""
     counts = np.stack([cloud[f"{name}_counts_{level}"] for cloud in clouds]).astype(np.int64)
     moved = [cloud[f"{name}_{level}"] + shift[:, None] for cloud, shift in zip(clouds, before, strict=True)]

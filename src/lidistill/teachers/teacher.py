@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,12 +16,27 @@ Grid = Literal["corners", "centers", "origin"]
 """Where the cells of a feature map lie in the picture; the formulas stand in ``sampling.sample``."""
 
 
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The last, linear layer of an image network that knows classes: features @ ``weight``.T + ``bias`` are scores.
+
+    ``weight`` (C, D) and ``bias`` (C,) float32, one row for each of ``classes``, those of the class list ``taxonomy``
+    (None: of no known one).
+    """
+
+    classes: tuple[str, ...]
+    taxonomy: str | None
+    weight: Tensor
+    bias: Tensor
+
+
 class Teacher(nn.Module):
     """Base of every image teacher; a new one implements ``encode``.
 
     ``name``; ``dim`` = D features; ``stride``: pixels from one cell to the next, picture height and width must be
     multiples of it; ``grid``: where the cells lie; ``color_statistics``: the colours that pictures should be brought to
-    before they come here (see ``colors.ColorMatch``), None = leave them as they are.
+    before they come here (see ``colors.ColorMatch``), None = leave them as they are; ``classifier``: what reads classes
+    from its features, None where it knows none.
 
     A teacher never learns: its parameters take no gradient, ``train()`` leaves it in evaluation mode.
     """
@@ -42,6 +58,7 @@ class Teacher(nn.Module):
         self.name, self.dim, self.stride = name, dim, stride
         self.grid: Grid = grid
         self.color_statistics: ColorStatistics | None = None
+        self.classifier: Classifier | None = None
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(1, 3, 1, 1), persistent=False)
 

@@ -115,7 +115,7 @@ def self_train(
     student = learning.network.train()
     if recipe.frozen:
         student.backbone.eval().requires_grad_(False)
-    samples = AdaptSamples(source, labelled, recipe, student.backbone.tokenizer, number)
+    samples = AdaptSamples(source, labelled, recipe, student.tokenizer, number)
     optimizer = build_optimizer([{"params": [p for p in student.parameters() if p.requires_grad]}], recipe)
 
     def loss(model: nn.Module, batch: SegmentBatch) -> dict[str, Tensor]:
@@ -169,7 +169,7 @@ def restate(network: Network, target: Unlabelled, voxel: float) -> None:
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    tokenizer = network.backbone.tokenizer
+    tokenizer = network.tokenizer
     # training mode measures; that of the rest would drop layers at random
     network.train()
     dropped = {module: module.drop_path for module in network.modules() if hasattr(module, "drop_path")}

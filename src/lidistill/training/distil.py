@@ -18,12 +18,13 @@ from lidistill.datasets.source import Source
 from lidistill.errors import InputError
 from lidistill.objectives import UNIT
 from lidistill.objectives import load as load_objective
+from lidistill.objectives.fskd import feature_error, soft_labels
 from lidistill.objectives.pooling import frozen_means, pixel_means
 from lidistill.objectives.seal import point_to_segment, temporal
 from lidistill.objectives.slidr import slidr
 from lidistill.objectives.st_slidr import st_slidr_balanced
 from lidistill.students.batch import PointBatch
-from lidistill.students.network import Network
+from lidistill.students.network import Network, classified
 from lidistill.teachers.colors import ColorMatch, measure
 from lidistill.teachers.joint import join, labels
 from lidistill.teachers.sampling import sample
@@ -132,20 +133,32 @@ def by_teacher(
 
 
 class Distillation(nn.Module):
-    """What learns: the student's ``network`` and, for some objectives, an ``image_head`` that is not kept."""
+    """What learns: the student's ``network``; for some objectives an ``image_head`` that is not kept, or a
+    ``classifier`` of what the network says, which becomes its last layer.
+    """
 
-    def __init__(self, network: Network, said: int, width: int | None, *, unit: bool) -> None:
+    def __init__(
+        self, network: Network, said: int, width: int | None, *, unit: bool, classifier: nn.Linear | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.unit = network, unit
+        self.network, self.unit, self.classifier = network, unit, classifier
         # as a linear layer commutes with interpolation, it serves sampled pixels and whole maps alike
         self.image_head = nn.Identity() if width is None else nn.Linear(said, width)
 
-    def forward(self, points: PointBatch, said: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (M, D) of the points, and what the teacher ``said`` (..., T) in the same space (..., D)."""
+    def forward(self, points: PointBatch, said: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features (M, D) of the points, what the teacher ``said`` (..., T) in the same space (..., D), and scores
+        (M, C) of the points where there is a classifier.
+        """
         features, heard = self.network(points).float(), self.image_head(said).float()
         if self.unit:
             features = functional.normalize(features, dim=1)
-        return features, heard
+        return features, heard, None if self.classifier is None else self.classifier(features).float()
+
+    def result(self) -> Network:
+        """The student as it is kept."""
+        if self.classifier is None:
+            return self.network
+        return classified(self.network, self.classifier.weight.detach().cpu(), self.classifier.bias.detach().cpu())
 
 
 def distil(
@@ -165,27 +178,29 @@ def distil(
     ``superpixels``: of all these frames, for objectives that compare them.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
-    network = Network(run.config.model.student, run.config.model.head)
     said = sum(teacher.dim for teacher in teachers)
-    learning = Distillation(network, said, recipe.image_head, unit=recipe.objective in UNIT)
+    model = run.config.model
+    network = Network(model.student, model.head.model_copy(update={"outputs": recipe.image_head or said}))
+    classes = read_classes(recipe, teachers)
+    learning = Distillation(network, said, recipe.image_head, unit=recipe.objective in UNIT, classifier=classes)
     maps = FeatureMaps([teacher.to(fabric.device) for teacher in teachers], recipe.teacher_memory)
 
     def samples(source: Source) -> TrainSamples:
-        return TrainSamples(source, recipe, network.backbone.tokenizer, colors, superpixels)
+        return TrainSamples(source, recipe, network.tokenizer, colors, superpixels)
 
     train_samples = samples(train)
     if superpixels is None:
         names = train_samples.names if len(train_samples.names) > 1 else ()
-        loss = pixel_loss(fabric, recipe, maps, names)
+        loss = (pixel_loss if classes is None else class_loss)(fabric, recipe, maps, names)
     else:
         loss = superpixel_loss(fabric, recipe, maps, superpixels.count)
     learning.train()
     validate = None if validation is None else _validation(samples(validation), loss, fabric.device)
     # all parameters decay, one-dimensional ones included, as published
-    optimizer = build_optimizer([{"params": list(learning.parameters())}], recipe)
+    optimizer = build_optimizer([{"params": [p for p in learning.parameters() if p.requires_grad]}], recipe)
     fit(fabric, run, learning, optimizer, train_samples, recipe, loss, validate)
     if fabric.is_global_zero:
-        run.save_network(network)
+        run.save_network(learning.result())
     fabric.barrier()
     return run.load_network()[0]
 
@@ -201,26 +216,72 @@ def pixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: S
     def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
         with fabric.autocast():
             found = teacher_features(maps, batch)
-        features, target = model(batch.points, join(found, weights))
+        features, target, _ = model(batch.points, join(found, weights))
         features = features[batch.rows]
         if recipe.objective in UNIT:
             target = functional.normalize(target, dim=1)
         result = {"loss": objective(features, target)}
         if recipe.image_head is None:
             result |= by_teacher(objective, maps.teachers, features.detach(), target)
-        return result | by_source(features.detach(), target.detach(), batch)
-
-    def by_source(features: Tensor, target: Tensor, batch: DistilBatch) -> dict[str, Tensor]:
-        """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
-        found = {}
-        for name in names:
-            pictures = torch.tensor([source == name for source in batch.sources], device=features.device)
-            rows = pictures[batch.image_index]
-            own = objective(features[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
-            found[f"loss/{name}"] = own
-        return found
+        return result | by_source(objective, names, features.detach(), target.detach(), batch)
 
     return loss
+
+
+def by_source(
+    objective: Objective, names: Sequence[str], features: Tensor, target: Tensor, batch: DistilBatch
+) -> dict[str, Tensor]:
+    """The loss of every data set of a mixture by itself, NaN for those the batch has nothing of."""
+    found = {}
+    for name in names:
+        pictures = torch.tensor([source == name for source in batch.sources], device=features.device)
+        rows = pictures[batch.image_index]
+        own = objective(features[rows], target[rows]) if rows.any() else features.new_tensor(torch.nan)
+        found[f"loss/{name}"] = own
+    return found
+
+
+def class_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: Sequence[str]) -> DistilLoss:
+    """Points learn the features of their pixels, and the classes that a classifier reads from them (FSKD).
+
+    ``names``: data sets of a mixture, whose feature losses are logged one by one.
+    """
+    soft, said = recipe.soft_labels, maps.teachers[0].classifier
+    assert soft is not None
+    assert said is not None
+    weight, bias = said.weight.to(fabric.device), said.bias.to(fabric.device)
+
+    def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
+        with fabric.autocast():
+            (target,) = teacher_features(maps, batch)
+        features, target, scores = model(batch.points, target)
+        features = features[batch.rows]
+        near = feature_error(features, target)
+        labels = soft_labels(scores[batch.rows], functional.linear(target, weight, bias), soft.temperature)
+        parts = {"loss/features": near.detach(), "loss/classes": labels.detach()}
+        return (
+            {"loss": near + soft.weight * labels}
+            | parts
+            | by_source(feature_error, names, features.detach(), target, batch)
+        )
+
+    return loss
+
+
+def read_classes(recipe: DistilRecipe, teachers: Sequence[Teacher]) -> nn.Linear | None:
+    """What reads classes from the student's features, if the objective compares them: the teacher's classifier, frozen,
+    or one that learns.
+    """
+    if recipe.soft_labels is None:
+        return None
+    (teacher,) = teachers
+    known = teacher.classifier
+    assert known is not None
+    layer = nn.Linear(teacher.dim, len(known.classes))
+    if recipe.soft_labels.classifier == "shared":
+        layer.load_state_dict({"weight": known.weight, "bias": known.bias})
+        layer.requires_grad_(False)
+    return layer
 
 
 def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, count: int) -> DistilLoss:
@@ -233,7 +294,7 @@ def superpixel_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, cou
         assert batch.superpixels is not None
         with torch.no_grad(), fabric.autocast():
             (said,) = maps(batch)
-        features, heard = model(batch.points, said.permute(0, 2, 3, 1))
+        features, heard, _ = model(batch.points, said.permute(0, 2, 3, 1))
         u, v = batch.pixels[0].long().unbind(1)
         segments = batch.superpixels[batch.image_index, v, u]
         owner = torch.tensor(batch.scans, device=segments.device)[batch.image_index] if shared else batch.image_index

@@ -25,9 +25,9 @@ from pydantic import (
 
 from lidistill.datasets.fractions import PERCENTS
 from lidistill.errors import InputError, closest, nearest
-from lidistill.objectives import OF_SUPERPIXELS
+from lidistill.objectives import OF_CLASSES, OF_SUPERPIXELS
 from lidistill.segmenters.methods import METHODS, Method
-from lidistill.students.config import Box, StudentConfig
+from lidistill.students.config import Box, CalibrationConfig, StudentConfig
 from lidistill.students.registry import student_config
 from lidistill.teachers.config import TeacherConfig
 from lidistill.training.recipe_file import named, read_values
@@ -94,6 +94,19 @@ class _OfStudent(_Common):
         return values
 
 
+class SoftLabels(BaseModel):
+    """How a student learns the classes that its teacher sees (FSKD, ICRA 2025)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(default=1.0, ge=0)
+    """Of the KL divergence beside the feature loss, whose weight is 1; 0 = features alone."""
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    """Scores are divided by it before the softmax: above 1, classes that are nearly as likely count more."""
+    classifier: Literal["shared", "own"] = "shared"
+    """``shared``: the teacher's classifier reads the student's features as well; ``own``: the student learns one."""
+
+
 class DistilRecipe(_OfStudent):
     """How image features are distilled into a lidar network (ScaLR, sections 3 and 4)."""
 
@@ -104,7 +117,11 @@ class DistilRecipe(_OfStudent):
     """Hidden width of the projection head; None = one linear layer (ScaLR), 2048 in ScaLR+. With several teachers the
     head has two layers as published, None = as wide as its wider end (the published width is not known)."""
     objective: str = "similarity"
-    """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr``, ``seal`` or a plug-in."""
+    """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr``, ``seal``, ``fskd`` or a plug-in."""
+    calibration: CalibrationConfig | None = None
+    """Self-calibrated convolutions between the student's features and its head (UDAKD, FSKD); None = none."""
+    soft_labels: SoftLabels | None = None
+    """How the student learns the classes of its teacher, for the objective ``fskd``."""
     image_head: int | None = Field(None, gt=0)
     """Width of a space into which a linear layer each brings points and pixels (64 in PPKT and SLidR); None = the
     student learns the teacher's features as they are."""
@@ -133,10 +150,12 @@ class DistilRecipe(_OfStudent):
     def _fits_the_objective(self) -> DistilRecipe:
         if (self.objective in OF_SUPERPIXELS) != (self.superpixels is not None):
             raise ValueError(f"superpixels go with the objectives {', '.join(OF_SUPERPIXELS)}, and those with them")
-        if self.image_head is not None and self.objective == "similarity":
+        if self.image_head is not None and self.objective in ("similarity", *OF_CLASSES):
             raise ValueError("image_head needs an objective with negatives, such as ppkt, or all becomes alike")
-        if self.superpixels is not None and len(self.teachers) > 1:
+        if self.objective in (*OF_SUPERPIXELS, *OF_CLASSES) and len(self.teachers) > 1:
             raise ValueError(f"objective {self.objective} has one teacher")
+        if (self.objective in OF_CLASSES) != (self.soft_labels is not None):
+            raise ValueError(f"soft_labels go with the objective {', '.join(OF_CLASSES)}, and that with them")
         if self.crop and self.teacher_memory:
             raise ValueError("teacher_memory remembers whole pictures, crop shows other pieces every time; set it to 0")
         return self
@@ -297,6 +316,8 @@ def known_keys(values: dict[str, Any]) -> list[str]:
     parts: dict[str, tuple[type[BaseModel], ...]] = {
         "student": (StudentConfig,),
         "teacher": (TeacherConfig,),
+        "calibration": (CalibrationConfig,),
+        "soft_labels": (SoftLabels,),
         "schedule": (CosineSchedule, RsqrtSchedule),
     }
     keys += [f"{part}.{key}" for part, kinds in parts.items() for kind in kinds for key in kind.model_fields]

@@ -24,8 +24,9 @@ def segment(
 ) -> Network:
     """Train a network on the labels of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
-    ``start``: states of its parts, ``backbone`` and ``head``; those left out start from random weights. A frozen
-    backbone is kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR, section 4.1).
+    ``start``: states of its parts, ``backbone``, ``calibration`` and ``head``; those left out start from random
+    weights. A frozen backbone is kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR,
+    section 4.1).
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
@@ -40,7 +41,7 @@ def segment(
         return {"loss": cross_entropy_lovasz(logits, batch.labels, recipe.lovasz)}
 
     optimizer = build_optimizer(parameter_groups(network, recipe), recipe)
-    samples = TrainSamples(train, recipe, network.backbone.tokenizer)
+    samples = TrainSamples(train, recipe, network.tokenizer)
     fit(fabric, run, network, optimizer, samples, recipe, loss)
     if fabric.is_global_zero:
         run.save_network(network)
@@ -55,7 +56,8 @@ def parameter_groups(network: Network, recipe: SegmentRecipe) -> list[dict[str, 
     """
     if recipe.head_lr is not None:
         head = {"params": list(network.head.parameters()), "lr": recipe.head_lr}
-        return [{"params": list(network.backbone.parameters())}, head]
+        rest = [p for name, p in network.named_parameters() if not name.startswith("head.")]
+        return [{"params": rest}, head]
     if recipe.layer_decay is not None and not recipe.frozen:
         return layer_decay_groups(network, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     return [{"params": [p for p in network.parameters() if p.requires_grad]}]
