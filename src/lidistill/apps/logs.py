@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from lidistill.training.run import Run
+from lidistill.training.run_folder import RunFolder
 
 log = logging.getLogger("lidistill")
 
 
 @contextmanager
-def logged(run: Run) -> Iterator[None]:
+def logged(run: RunFolder[Any]) -> Iterator[None]:
     """While inside, everything that lidistill logs also goes to the run's ``log.txt`` (appended)."""
     handler = logging.FileHandler(run.path / "log.txt")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

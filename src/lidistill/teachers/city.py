@@ -42,17 +42,19 @@ class Residual(nn.Module):
         return functional.relu(x + self.norm(self.second(self.first(x))))
 
 
-def double(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, C, 2 h, 2 w): cell i of the input lies on cell 2 i of the output, others are interpolated.
+def double(x: Tensor, like: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, rows and columns of ``like``), 2 h - 1 or 2 h: cell i of the input lies on cell 2 i.
 
-    A common bilinear up-sampling by two would move the map by half a cell against the strided convolutions.
+    Others are interpolated. A common bilinear up-sampling by two would move the map by half a cell against the strided
+    convolutions; cutting 2 h rows to those of ``like`` could not be exported for pictures of any size.
     """
     rows, columns = x.shape[-2:]
     fine = functional.interpolate(x, (2 * rows - 1, 2 * columns - 1), mode="bilinear", align_corners=True)
-    return functional.pad(fine, (0, 1, 0, 1), mode="replicate")
+    beyond = (0, like.shape[-1] - (2 * columns - 1), 0, like.shape[-2] - (2 * rows - 1))
+    return functional.pad(fine, beyond, mode="replicate")
 
 
-class CityNetwork(nn.Module):
+class CityEncoder(nn.Module):
     """Encoder to 1/16, decoder to 1/4. Cell (i, j) of the output is centred on pixel (4 i, 4 j).
 
     ``width``: share of the channels of the shipped network, in multiples of 16; the number of features stays 64.
@@ -73,16 +75,23 @@ class CityNetwork(nn.Module):
         self.join_quarter = Residual(fine)
         # no rectifier after this norm: features of both signs are what cosine similarity wants
         self.last = nn.Sequential(nn.Conv2d(fine, DIM, 3, padding=1, bias=False), nn.BatchNorm2d(DIM))
-        self.classifier = nn.Conv2d(DIM, CLASSES, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, H, W) -> features before the classifier (B, 64, H / 4, W / 4)."""
+        """Normalised pictures (B, 3, H, W) -> features of both signs (B, 64, H / 4, W / 4)."""
         quarter = self.quarter(images)
         eighth = self.eighth(quarter)
-        deep = double(self.to_eighth(self.sixteenth(eighth)))
-        deep = double(self.to_quarter(self.join_eighth(eighth + deep[..., : eighth.shape[2], : eighth.shape[3]])))
-        out: Tensor = self.last(self.join_quarter(quarter + deep[..., : quarter.shape[2], : quarter.shape[3]]))
+        deep = double(self.to_eighth(self.sixteenth(eighth)), eighth)
+        deep = double(self.to_quarter(self.join_eighth(eighth + deep)), quarter)
+        out: Tensor = self.last(self.join_quarter(quarter + deep))
         return out
+
+
+class CityNetwork(CityEncoder):
+    """The shipped network: the encoder, and a linear ``classifier`` of the raw classes that the features lie before."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__(width)
+        self.classifier = nn.Conv2d(DIM, CLASSES, 1)
 
 
 class CityTeacher(Teacher):

@@ -15,7 +15,7 @@ from lidistill.sensing.frame import IGNORE, Frame, Sensor
 from lidistill.students.batch import Tokenizer
 from lidistill.training.guesses import Guessed
 from lidistill.training.recipe import AdaptRecipe
-from lidistill.training.samples import SegmentSample, Skip, train_sample
+from lidistill.training.samples import Collate, SegmentSample, Skip, train_sample
 from lidistill.transforms.polar_mix import joined, polar_mix
 
 Mixing = Literal["none", "sectors", "classes"]
@@ -30,6 +30,7 @@ class AdaptSamples(Dataset[SegmentSample | Skip]):
 
     def __init__(self, source: Source, target: Guessed, recipe: AdaptRecipe, tokenizer: Tokenizer, turn: int) -> None:
         self.source, self.target, self.recipe, self.tokenizer, self.turn = source, target, recipe, tokenizer, turn
+        self.collate = Collate(tokenizer)
         self.names: tuple[str, ...] = (target.name,)
         self.sizes: tuple[int, ...] = (len(target),)
 

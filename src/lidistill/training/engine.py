@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 
 from lidistill.errors import LidistillError
+from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.recipe import AnyRecipe
 from lidistill.training.run import Run, RunConfig
 
@@ -25,13 +27,25 @@ def make_fabric(recipe: AnyRecipe) -> Fabric:
 
 def shared_run(fabric: Fabric, out: str | Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Run:
     """``Run.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
+    _by_one(fabric, lambda: Run.create(out, config, resume=resume, overwrite=overwrite))
+    return Run.open(out)
+
+
+def shared_image_run(
+    fabric: Fabric, out: str | Path, config: ImageRunConfig, *, resume: bool, overwrite: bool
+) -> ImageRun:
+    """``ImageRun.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
+    _by_one(fabric, lambda: ImageRun.create(out, config, resume=resume, overwrite=overwrite))
+    return ImageRun.open(out)
+
+
+def _by_one(fabric: Fabric, act: Callable[[], object]) -> None:
     failure: LidistillError | None = None
     if fabric.is_global_zero:
         try:
-            Run.create(out, config, resume=resume, overwrite=overwrite)
+            act()
         except LidistillError as error:
             failure = error
     failure = fabric.broadcast(failure)
     if failure is not None:
         raise failure
-    return Run.open(out)

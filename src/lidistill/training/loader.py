@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lidistill.training.distil_samples import DistilBatch
 from lidistill.training.recipe import AnyRecipe, Mixture
-from lidistill.training.samples import Collate, Collated, Samples, SegmentBatch
+from lidistill.training.samples import Batch, Collated, Samples
 
 
 def epoch_order(sizes: Sequence[int], mixture: Mixture, seed: int, epoch: int) -> list[tuple[int, int]]:
@@ -114,12 +113,12 @@ def start_worker(_: int) -> None:
 
 def train_loader(
     samples: Samples, order: Order, recipe: AnyRecipe, *, workers: int, pin: bool
-) -> DataLoader[Collated[DistilBatch | SegmentBatch]]:
+) -> DataLoader[Collated[Batch]]:
     """One loader for the whole rest of the run: its workers live through all epochs."""
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=order,
-        collate_fn=Collate(samples.tokenizer),
+        collate_fn=samples.collate,
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=start_worker,

@@ -21,11 +21,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lidistill.errors import RunError
-from lidistill.training.distil_samples import DistilBatch
 from lidistill.training.loader import Order, resolve_workers, train_loader
 from lidistill.training.recipe import AnyRecipe, DistilRecipe
-from lidistill.training.run import Run
-from lidistill.training.samples import Collated, Samples, SegmentBatch, Skip
+from lidistill.training.run_folder import RunFolder
+from lidistill.training.samples import Batch, Collated, Samples, Skip
 
 log = logging.getLogger("lidistill")
 LOG_EVERY = 10
@@ -112,7 +111,7 @@ Loss = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 def fit(
     fabric: Fabric,
-    run: Run,
+    run: RunFolder[Any],
     network: nn.Module,
     optimizer: Optimizer,
     samples: Samples,
@@ -146,9 +145,7 @@ def fit(
     base = [group["lr"] for group in optimizer.param_groups]
     workers = resolve_workers(recipe.workers, fabric.world_size)
     pin = fabric.device.type == "cuda"
-    loader: DataLoader[Collated[DistilBatch | SegmentBatch]] = train_loader(
-        samples, order, recipe, workers=workers, pin=pin
-    )
+    loader: DataLoader[Collated[Batch]] = train_loader(samples, order, recipe, workers=workers, pin=pin)
     if recipe.schedule.warmup(order.per_epoch) >= order.iterations:
         log.warning(
             "the warm-up is as long as the run (epochs = %d): the learning rate never reaches lr = %g; train longer or "
@@ -158,7 +155,7 @@ def fit(
     validations = max(recipe.epochs // 10, 1)
     saved = shown = time.monotonic()
     shown_step = step
-    last: DistilBatch | SegmentBatch | None = None
+    last: Batch | None = None
     bar = tqdm(total=order.iterations, initial=step, desc=run.config.verb, unit="it", disable=not fabric.is_global_zero)
     with stop_signals() as stopped, dead_workers(), bar:
         for collated in loader:
@@ -201,9 +198,7 @@ def fit(
                 raise Interrupted(run.path, step, stopped[0])
 
 
-def _step(
-    fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: DistilBatch | SegmentBatch, loss: Loss
-) -> dict[str, Tensor]:
+def _step(fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     optimizer.zero_grad(set_to_none=True)
     losses = loss(network, batch.to(fabric.device))
     fabric.backward(losses["loss"])
@@ -230,7 +225,9 @@ def _over_devices(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, float]
     return values
 
 
-def _save(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped) -> None:
+def _save(
+    fabric: Fabric, run: RunFolder[Any], network: nn.Module, optimizer: Optimizer, step: int, skipped: Skipped
+) -> None:
     if not fabric.is_global_zero:
         return
     random = {"cpu": torch.get_rng_state()}
@@ -248,7 +245,7 @@ def _save(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, st
     run.write_json("skipped.json", [{"frame": k, "reason": v} for k, v in skipped.reasons.items()])
 
 
-def _restore(fabric: Fabric, run: Run, network: nn.Module, optimizer: Optimizer, skipped: Skipped) -> int:
+def _restore(fabric: Fabric, run: RunFolder[Any], network: nn.Module, optimizer: Optimizer, skipped: Skipped) -> int:
     """Bring everything back to the run's last checkpoint; 0 when there is none."""
     state = run.load_checkpoint()
     if state is None:

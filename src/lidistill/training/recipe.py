@@ -30,52 +30,19 @@ from lidistill.segmenters.methods import METHODS, Method
 from lidistill.students.config import Box, CalibrationConfig, StudentConfig
 from lidistill.students.registry import student_config
 from lidistill.teachers.config import TeacherConfig
+from lidistill.training.image_recipe import ImageRecipe
+from lidistill.training.recipe_common import OfScans
 from lidistill.training.recipe_file import named, read_values
 from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
 
 Mixture = Literal["proportional", "equal"]
-Schedule = Annotated[CosineSchedule | RsqrtSchedule, Field(discriminator="kind")]
 Teachers = Annotated[
     Annotated[TeacherConfig, Tag("one")] | Annotated[tuple[TeacherConfig, ...], Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
 
 
-class _Common(BaseModel):
-    """What every training recipe says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    epochs: int = Field(gt=0, le=100_000)
-    """Passes over the data."""
-    batch_size: int = Field(8, gt=0, le=4096)
-    """Scans per iteration over all devices; never more than there are scans."""
-    lr: float = Field(gt=0, lt=10)
-    weight_decay: float = Field(0.0, ge=0, lt=10)
-    schedule: Schedule
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """``sgd``: momentum 0.9, dampening 0.1 (SLidR)."""
-    voxel: float = Field(0.1, gt=0, le=10)
-    """Edge of the sampling voxels, metres: one point of each is kept."""
-    points: int = Field(20_000, ge=64)
-    """Largest number of points of a training cloud: those nearest to a random one are kept."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """auto = bf16-mixed on a GPU that has it, else 32-true."""
-    devices: int | Literal["auto"] = "auto"
-    nodes: int = Field(1, gt=0)
-    workers: int | Literal["auto"] = "auto"
-    """Loader processes per device; auto = the cores of this machine shared by its devices, at most 8."""
-    seed: int = Field(0, ge=0)
-    checkpoint_minutes: float = Field(10.0, ge=0)
-    """A checkpoint is written at the end of an epoch when the last one is older than this."""
-    checkpoint_iterations: int = Field(0, ge=0)
-    """Also write one every so many iterations (0 = only by the clock)."""
-    bad_frames: float = Field(0.01, ge=0, le=1)
-    """Share of unusable frames above which the run stops."""
-
-
-class _OfStudent(_Common):
+class _OfStudent(OfScans):
     """What a recipe says that brings a student of its own."""
 
     student: StudentConfig
@@ -244,7 +211,7 @@ class SegmentRecipe(_OfStudent):
         return "train" if self.fraction == 1 else f"train-{round(100 * self.fraction)}"
 
 
-class AdaptRecipe(_Common):
+class AdaptRecipe(OfScans):
     """How a network learns from labels of a source and from scans of a target without any (MuDDoS, BMVC 2025).
 
     The code of the paper is not public; what it does not say is chosen here (docs/how-to/new-lidar.md).
@@ -279,9 +246,9 @@ class AdaptRecipe(_Common):
         return value
 
 
-AnyRecipe = DistilRecipe | SegmentRecipe | AdaptRecipe
+AnyRecipe = DistilRecipe | SegmentRecipe | AdaptRecipe | ImageRecipe
 Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
-_TAGS = {"distil", "segment", "adapt", "cosine", "rsqrt", "one", "several", *METHODS}
+_TAGS = {"distil", "segment", "adapt", "teach", "cosine", "rsqrt", "one", "several", *METHODS}
 _ADAPTER: TypeAdapter[AnyRecipe] = TypeAdapter(Recipe)
 
 
@@ -310,7 +277,7 @@ def parse_recipe(values: dict[str, Any], name: str) -> AnyRecipe:
 
 def known_keys(values: dict[str, Any]) -> list[str]:
     """Top-level keys of the recipe kind that ``values`` asks for, and those of its parts."""
-    models: dict[Any, type[BaseModel]] = {"segment": SegmentRecipe, "adapt": AdaptRecipe}
+    models: dict[Any, type[BaseModel]] = {"segment": SegmentRecipe, "adapt": AdaptRecipe, "teach": ImageRecipe}
     model = models.get(values.get("kind"), DistilRecipe)
     keys = list(model.model_fields)
     parts: dict[str, tuple[type[BaseModel], ...]] = {

@@ -1,37 +1,18 @@
-"""``Run``: the folder that a verb leaves behind, self-describing and never half-written.
-
-recipe.yaml         what was asked for, every ``auto`` resolved (``RunConfig``)
-model.safetensors   weights; the metadata says how to build the network
-checkpoint.pt       optimizer, random state and iteration, to resume from (plain tensors, ``weights_only``)
-metrics.jsonl       one JSON object per logged step
-log.txt  skipped.json  card.json  pictures/  report.html
-"""
+"""``Run``: the run folder of a lidar network."""
 
 from __future__ import annotations
 
-import errno
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
 
-from lidistill.errors import InputError
-from lidistill.sensing.files.atomic import write_atomically
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import VOXEL_KINDS
-from lidistill.training.recipe import AnyRecipe, DistilRecipe, sentences
-
-FORMAT = "1"
+from lidistill.training.recipe import AnyRecipe, DistilRecipe
+from lidistill.training.run_folder import FolderConfig, RunFolder, fill, load_weights, save_weights
 
 
 class ModelConfig(BaseModel):
@@ -63,21 +44,16 @@ class Pretraining(BaseModel):
     epochs: int | None = None
 
 
-class RunConfig(BaseModel):
-    """``recipe.yaml``: verb, data and effective recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class RunConfig(FolderConfig):
+    """``recipe.yaml`` of a lidar network."""
 
     verb: Literal["pretrain", "probe", "finetune", "adapt", "import-checkpoint"]
-    sources: tuple[str, ...] = ()
-    split: str = "train"
     parent: str | None = None
     """The run whose backbone this one started from."""
     pretraining: Pretraining | None = None
     """How that backbone was distilled; None for random weights."""
     model: ModelConfig
     recipe: AnyRecipe | None = Field(default=None, discriminator="kind")
-    version: str = ""
 
     def taught(self) -> Pretraining | None:
         """How the backbone of this run was distilled, here or in a run before it."""
@@ -106,173 +82,25 @@ def _released(student: StudentConfig) -> Pretraining:
     return Pretraining(recipe=name, objective="similarity", cameras="one")
 
 
-def _tensors(write: Callable[[Path], object]) -> Callable[[Path], object]:
-    """The writers of tensors report a full disk in their own ways; say it as the system does."""
+class Run(RunFolder[RunConfig]):
+    """The run folder of a lidar network."""
 
-    def act(file: Path) -> None:
-        try:
-            write(file)
-        except (RuntimeError, SafetensorError) as error:
-            raise OSError(errno.ENOSPC, str(error)) from None
-
-    return act
-
-
-class Run:
-    """One run folder."""
-
-    def __init__(self, path: Path, config: RunConfig) -> None:
-        self.path = path
-        self.config = config
-
-    # ---- making and opening
-
-    @classmethod
-    def create(cls, out: str | Path, config: RunConfig, *, overwrite: bool = False, resume: bool = False) -> Run:
-        """Make the folder ``out`` and write ``recipe.yaml`` into it.
-
-        A folder that holds a run is refused unless ``overwrite`` (which empties it) or ``resume`` (which goes on
-        with the run that is there; its recipe must be the same). Any other folder that is not empty is refused.
-        """
-        path = Path(out)
-        if path.exists() and not path.is_dir():
-            raise InputError(f"--out {path}: is a file; name a folder")
-        there = (path / "recipe.yaml").is_file()
-        if resume and there:
-            return cls._resume(path, config)
-        if there and not overwrite:
-            raise InputError(f"--out {path}: holds a run already; use --resume to go on with it or --overwrite")
-        if path.is_dir() and any(path.iterdir()) and not there:
-            raise InputError(f"--out {path}: the folder is not empty and holds no run; choose another")
-        if there:
-            shutil.rmtree(path)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        write_atomically(path / "recipe.yaml", lambda temporary: temporary.write_text(text))
-        return cls(path, config)
-
-    @classmethod
-    def _resume(cls, path: Path, config: RunConfig) -> Run:
-        run = cls.open(path)
-        old, new = (_without_machine(c.model_dump(mode="json")) for c in (run.config, config))
-        if old != new:
-            changed = ", ".join(_differences(old, new))
-            raise InputError(f"--resume {path}: the run there was started differently ({changed}); use another --out")
-        return run
-
-    @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Open the run folder ``path``; raises ``InputError`` when there is none."""
-        folder = Path(path)
-        file = folder / "recipe.yaml"
-        if not file.is_file():
-            what = "does not exist" if not folder.exists() else "holds no recipe.yaml, so it is no run folder"
-            raise InputError(f"run {folder}: {what}; give the --out folder of pretrain, probe or finetune")
-        try:
-            values = yaml.safe_load(file.read_text())
-            return cls(folder, RunConfig.model_validate(values))
-        except ValidationError as error:
-            said = sentences(error, list(RunConfig.model_fields))
-            raise InputError(f"{file}: {said}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-
-    # ---- weights
+    config_type = RunConfig
+    makers = "pretrain, probe or finetune"
+    other: ClassVar = {"teach-images": "holds an image network; give it to pretrain, as --teacher"}
 
     def save_network(self, network: Network, model: ModelConfig | None = None) -> None:
         """Write ``model.safetensors`` with the configuration in its metadata."""
-        config = (model or self.config.model).model_dump_json()
-        state = {name: t.detach().to("cpu").contiguous() for name, t in network.state_dict().items()}
-        metadata = {"format": "pt", "lidistill": config, "lidistill_format": FORMAT}
-        write_atomically(self.path / "model.safetensors", _tensors(lambda file: save_file(state, file, metadata)))
+        save_weights(network, model or self.config.model, self.path / "model.safetensors")
 
     def load_network(self) -> tuple[Network, ModelConfig]:
         """Build the network and load its weights, in evaluation mode on the CPU."""
-        file = self.path / "model.safetensors"
-        if not file.is_file():
-            raise InputError(f"{file} does not exist: the run is not finished; go on with it with --resume")
-        return load_network(file)
-
-    # ---- checkpoints
-
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write ``checkpoint.pt`` atomically."""
-        write_atomically(self.path / "checkpoint.pt", _tensors(lambda file: torch.save(state, file)))
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None; read without executing anything."""
-        file = self.path / "checkpoint.pt"
-        if not file.is_file():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(
-                f"{file}: not a readable checkpoint ({type(error).__name__}); delete it to start over"
-            ) from None
-        return state
-
-    # ---- records
-
-    def log(self, **values: Any) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(values) + "\n")
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut short by a kill is left out."""
-        file = self.path / "metrics.jsonl"
-        rows = []
-        for line in file.read_text().splitlines() if file.is_file() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
-
-    def rewind_metrics(self, step: int) -> None:
-        """Drop what was logged after iteration ``step``: a resumed run logs it again."""
-        rows = [row for row in self.metrics() if row.get("step", 0) <= step]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(self.path / "metrics.jsonl", lambda file: file.write_text(text))
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write ``name`` in the run folder as JSON, atomically."""
-        text = json.dumps(value, indent=2)
-        write_atomically(self.path / name, lambda file: file.write_text(text))
+        return load_network(self.path / "model.safetensors")
 
 
 def load_network(file: Path) -> tuple[Network, ModelConfig]:
     """Read a ``model.safetensors``: the network in evaluation mode, and its configuration."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            state: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        config = ModelConfig.model_validate_json(metadata["lidistill"])
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: not a readable safetensors file ({error})") from None
-    except (KeyError, ValidationError):
-        raise InputError(f"{file}: its metadata does not describe a lidistill network") from None
+    config, state = load_weights(file, ModelConfig)
     network = Network(config.student, config.head)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        last = str(error).splitlines()[-1].strip()
-        raise InputError(f"{file}: the weights do not fit its own description ({last})") from None
+    fill(network, state, file)
     return network.eval(), config
-
-
-def _without_machine(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what may differ between the two halves of a run without changing its numbers."""
-    recipe = dict(values.get("recipe") or {})
-    for key in ("workers", "checkpoint_minutes", "checkpoint_iterations", "bad_frames"):
-        recipe.pop(key, None)
-    return {**values, "recipe": recipe, "version": "", "pretraining": None}
-
-
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for key in sorted({*old, *new}):
-            found += _differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
-        return found
-    return [] if old == new else [f"{place} = {old!r} there, {new!r} now"]

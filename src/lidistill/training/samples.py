@@ -7,11 +7,11 @@ does not matter which worker makes it, in what order, or whether the run was int
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -105,15 +105,18 @@ def _labels(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 
 class Samples(Protocol):
-    """Training samples of one or several data sets of ``sizes`` frames called ``names``, for a student's tokenizer."""
+    """Training samples of one or several data sets of ``sizes`` frames called ``names``, and what makes batches."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    tokenizer: Tokenizer
+
+    @property
+    def collate(self) -> Callable[[Sequence[Any]], Collated[Any]]:
+        """Samples, or what was skipped of them -> a batch."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, key: tuple[int, int], /) -> DistilSample | SegmentSample | Skip:
-        """The sample of (pass over the data, index)."""
+    def __getitem__(self, key: tuple[int, int], /) -> Any:
+        """The sample of (pass over the data, index), or a ``Skip``."""
 
 
 class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
@@ -132,6 +135,7 @@ class TrainSamples(Dataset[DistilSample | SegmentSample | Skip]):
         superpixels: Superpixels | None = None,
     ) -> None:
         self.source, self.recipe, self.tokenizer = source, recipe, tokenizer
+        self.collate = Collate(tokenizer)
         self.colors, self.superpixels = dict(colors), superpixels
         self.names, self.specs = part_names(source), tuple(part.spec for part in parts(source))
         self.sizes = tuple(len(part) for part in parts(source))
@@ -199,19 +203,26 @@ class SegmentBatch:
         )
 
 
-Batch = TypeVar("Batch", bound="DistilBatch | SegmentBatch")
+class Batch(Protocol):
+    """What a network is trained on in one iteration."""
+
+    def to(self, device: torch.device, /) -> Self: ...  # noqa: D102
+    def pin_memory(self) -> Self: ...  # noqa: D102
+
+
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True)
-class Collated(Generic[Batch]):
+class Collated(Generic[B]):
     """A batch of the usable samples (None when there was none) and the frames left out."""
 
-    batch: Batch | None
+    batch: B | None
     skipped: tuple[Skip, ...]
 
-    def pin_memory(self) -> Collated[Batch]:
+    def pin_memory(self) -> Collated[B]:
         """Copy to page-locked memory (called by torch's loader)."""
-        return Collated(None if self.batch is None else self.batch.pin_memory(), self.skipped)  # type: ignore[arg-type]
+        return Collated(None if self.batch is None else self.batch.pin_memory(), self.skipped)
 
 
 @dataclass(frozen=True)

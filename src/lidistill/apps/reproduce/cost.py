@@ -19,7 +19,7 @@ from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
 from lidistill.students.config import StudentConfig
 from lidistill.students.registry import VOXEL_KINDS
-from lidistill.training.recipe import AdaptRecipe, AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.recipe import AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
 
 RATE = 100e12
 """Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
@@ -62,7 +62,7 @@ class Cost:
 def cost(job: Job) -> Cost:
     """What a training job costs; evaluation is not counted."""
     recipe = recipe_of(job)
-    if isinstance(recipe, AdaptRecipe):
+    if not isinstance(recipe, DistilRecipe | SegmentRecipe):  # adaptation
         return Cost(0.0, 0.0, 0)  # guesses and a head: little beside a distillation
     student = recipe.student
     if isinstance(recipe, SegmentRecipe) and recipe.fov is not None:
