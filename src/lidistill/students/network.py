@@ -12,23 +12,23 @@ from lidistill.students.registry import build_student
 
 
 class Network(nn.Module):
-    """``backbone`` (a ``Student``), ``calibration`` of its features if the head asks for it, and ``head``.
-
-    ``tokenizer`` prepares clouds for all of them.
-    """
-
-    tokenizer: Tokenizer
+    """``backbone`` (a ``Student``), ``calibration`` of its features if the head asks for it, and ``head``."""
 
     def __init__(self, config: StudentConfig, head: HeadConfig) -> None:
         super().__init__()
         self.backbone = build_student(config)
-        self.tokenizer = self.backbone.tokenizer
-        self.calibration: Calibration | None = None
-        if head.calibration is not None:
-            self.calibration = Calibration(self.backbone.width, head.calibration.layers)
-            self.tokenizer = CalibratedTokenizer(self.tokenizer, head.calibration.voxel, config.fov)
+        wanted = head.calibration
+        self.calibration = None if wanted is None else Calibration(self.backbone.width, wanted.layers)
         self.head = build_head(self.backbone.width, head)
         self.head_config = head
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What prepares clouds for all parts."""
+        wanted, student = self.head_config.calibration, self.backbone
+        if wanted is None:
+            return student.tokenizer
+        return CalibratedTokenizer(student.tokenizer, wanted.voxel, student.config.fov)
 
     def forward(self, batch: PointBatch) -> Tensor:
         """Outputs (M, head.outputs) of the M packed points, in their order."""
