@@ -414,6 +414,14 @@ def evaluate(
     out: Annotated[
         Path | None, arg(metavar="FOLDER", help="Where to write the result card; default RUN/evaluations.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        arg(
+            metavar="WORDS",
+            help="A run with a CLIP teacher: phrases for classes of the data, 'car; van, truck' or a .yaml file; "
+            "default: their names.",
+        ),
+    ] = None,
     tta: Annotated[
         int, arg(metavar="N", help="Test-time augmentation: poses of each scan, the first as recorded.")
     ] = 1,
@@ -441,8 +449,8 @@ def evaluate(
     """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
 
     With --map on data of other classes: both meet in a named class list. With --corruptions also under fog, snow, fewer
-    beams ...: mIoU, mCE and mRR; what is finished is kept and not repeated. Prints ms per scan and Hz beside the
-    sensor's rate.
+    beams ...: mIoU, mCE and mRR; what is finished is kept and not repeated. A run that was only distilled, from
+    MaskCLIP, is asked for the classes by their words. Prints ms per scan and Hz beside the sensor's rate.
 
     Try:
 
@@ -450,6 +458,7 @@ def evaluate(
         $ lidistill evaluate runs/a-probe --data semantic-kitti:/data/kitti --tta 8
         $ lidistill evaluate runs/nuscenes --data semantic-kitti:/data/kitti --map kitti-10
         $ lidistill evaluate runs/a-probe --data my_rig/ --corruptions all --baseline other-card.json
+        $ lidistill evaluate runs/clip --data my_rig/ --classes phrases.yaml
         $ lidistill evaluate runs/n --data nuscenes:/n --corruptions all --released "nuscenes-c:/c?tables=/n"
     """
     from lidistill.apps.evaluate import evaluate as act
@@ -459,6 +468,7 @@ def evaluate(
         data=data,
         split=split,
         out=out,
+        classes=classes,
         tta=tta,
         map=map,
         outside=outside,
@@ -476,6 +486,13 @@ def predict(
     ],
     *,
     out: Out,
+    classes: Annotated[
+        str | None,
+        arg(
+            metavar="WORDS",
+            help="A run with a CLIP teacher: words to tell apart, 'car; van, tram, road' or a .yaml file.",
+        ),
+    ] = None,
     ply: Annotated[
         bool, arg(help="Leave out the coloured .ply of each scan.", help_behavior_hint="(default: with them)")
     ] = True,
@@ -490,16 +507,28 @@ def predict(
     """Label scans: one .label file per scan, coloured point clouds, optionally features.
 
     Reads .bin, .npy, .npz, .pcd, .ply, .las and .laz. A run that was only distilled has no classes: it writes
-    features, and the .ply shows them in false colours. Prints ms per scan and Hz beside the sensor's rate.
+    features, and the .ply shows them in false colours; one with a MaskCLIP teacher knows any --classes by their words.
+    Prints ms per scan and Hz beside the sensor's rate.
 
     Try:
 
         $ lidistill predict runs/a-probe scans/*.bin --out labels/
         $ lidistill predict runs/a my_rig/ --features --out features/
+        $ lidistill predict runs/clip scans/*.bin --classes "car; van, tram, road" --out labels/
     """
     from lidistill.apps.predict import predict as act
 
-    return act(run, inputs, out=out, ply=ply, features=features, sensor=sensor, columns=columns, overwrite=overwrite)
+    return act(
+        run,
+        inputs,
+        out=out,
+        classes=classes,
+        ply=ply,
+        features=features,
+        sensor=sensor,
+        columns=columns,
+        overwrite=overwrite,
+    )
 
 
 def import_checkpoint(

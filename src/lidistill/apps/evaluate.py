@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.pace import pace
 from lidistill.apps.robustness import chosen_corruptions, robustness
+from lidistill.apps.words import knows_words, speaking, words_for
 from lidistill.datasets.source import Source, open_source
 from lidistill.errors import InputError
 from lidistill.evaluation.card import write_card
@@ -21,6 +22,7 @@ from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.poses import poses
 from lidistill.evaluation.table import text_table
 from lidistill.students.network import Network
+from lidistill.taxonomy import Taxonomy
 from lidistill.training.data import open_split
 from lidistill.training.run import ModelConfig, Run
 
@@ -33,6 +35,7 @@ def evaluate(
     data: str,
     split: str = "val",
     out: str | Path | None = None,
+    classes: str | None = None,
     tta: int = 1,
     map: str | None = None,
     outside: Outside = "forbid",
@@ -59,9 +62,18 @@ def evaluate(
     if devices > 1:
         Fabric(devices=devices).launch()
     opened = Run.open(run)
-    network, model = opened.load_network()
-    source, common = meet(data, split, run, model, map, outside)
     options: dict[str, Any] = {"tta": tta} if tta > 1 else {}
+    if classes is not None or knows_words(opened.config):
+        if map is not None:
+            raise InputError(f"--map {map}: words need no map, they are those of the data's own classes; leave it out")
+        words = words_for(need_taxonomy(data).classes, classes)
+        options["words"] = {name: list(phrases) for name, phrases in words.items()}
+        network, model = speaking(opened, words)
+        # in cards and figures it is a run with these classes
+        opened = Run(opened.path, opened.config.model_copy(update={"model": model}))
+    else:
+        network, model = opened.load_network()
+    source, common = meet(data, split, run, model, map, outside)
     if common is not None and model.classes is not None:
         options |= {"map": map, "outside": outside, "members": common.members(model.classes)}
     need_labels(source)
@@ -92,9 +104,7 @@ def meet(
     """
     if model.classes is None:
         raise InputError(f"run {run}: was only distilled and has no classes; probe or finetune it first")
-    own = open_source(data).taxonomy
-    if own is None:
-        raise InputError(f"{data}: has no class list, so there is nothing to compare with; add classes to rig.yaml")
+    own = need_taxonomy(data)
     if map is not None:
         common = class_map(map, model.classes, model.taxonomy, own, outside)
         return open_split(data, split, model.sensors, map if direct(map, own) else None), common
@@ -105,6 +115,14 @@ def meet(
             f"{data}: has {own.name}, the run was trained on {model.taxonomy}; evaluate needs the same classes, {hint}"
         )
     return open_split(data, split, model.sensors), None
+
+
+def need_taxonomy(data: str) -> Taxonomy:
+    """The class list of ``data``; raises ``InputError`` when they have none."""
+    own = open_source(data).taxonomy
+    if own is None:
+        raise InputError(f"{data}: has no class list, so there is nothing to compare with; add classes to rig.yaml")
+    return own
 
 
 def score(run: Run, network: Network, source: Source, *, split: str) -> Path:
@@ -134,11 +152,15 @@ def record(exam: Exam, path: Path) -> Path:
 
 
 def class_rows(exam: Exam, confusion: Confusion) -> list[dict[str, object]]:
-    """One row per class; in common classes with those of the run that go there, and those that go nowhere."""
+    """One row per class; in common classes with those of the run that go there, and those that go nowhere; of a run
+    that knows words with what was said.
+    """
     rows: list[dict[str, object]] = [
         {"class": name, "IoU %": "-" if math.isnan(value) else f"{100 * value:.1f}", "points": int(count)}
         for name, value, count in zip(confusion.classes, confusion.iou(), confusion.truth(), strict=True)
     ]
+    if words := exam.options.get("words"):
+        return [{**row, "words": "; ".join(phrases)} for row, phrases in zip(rows, words.values(), strict=True)]
     if exam.common is None:
         return rows
     members = exam.common.members(exam.run.config.model.classes or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -48,16 +49,20 @@ class Exam:
         options = parse_spec(self.source.spec, "rig")[2].values()
         parts = [self.source.name, *(option for option in options if re.fullmatch(r"[\w.]+", option)), self.split]
         parts += [f"{Path(self.common.name).stem}-{self.common.outside}"] if self.common else []
+        parts += ["words"] if "words" in self.options else []
         return "-".join([*parts, f"tta{len(self.poses)}"] if len(self.poses) > 1 else parts)
 
     def place(self, path: Path) -> Path:
-        """Where the card may lie: ``path``, or beside it when a card of other data, of the same name, is there."""
+        """Where the card may lie: ``path``, or beside it when a card of other data or other words is there."""
+        own = [self.source.spec, self.options.get("words")]
         try:
-            other = path.is_file() and read_card(path).data.spec != self.source.spec
+            there = read_card(path) if path.is_file() else None
         except InputError:
             return path
-        mark = hashlib.sha256(self.source.spec.encode()).hexdigest()[:6]
-        return path.with_name(f"{path.stem}-{mark}{path.suffix}") if other else path
+        if there is None or [there.data.spec, there.recipe.get("evaluation", {}).get("words")] == own:
+            return path
+        mark = hashlib.sha256((json.dumps(own) if own[1] else self.source.spec).encode()).hexdigest()[:6]
+        return path.with_name(f"{path.stem}-{mark}{path.suffix}")
 
     def take(self, source: Source, title: str = "evaluate") -> Evaluation:
         """Confusion over ``source``, the split or a changed form of it. Raises ``RunError`` if no frame was usable,

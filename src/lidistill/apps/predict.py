@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lidistill.apps.pace import pace
+from lidistill.apps.words import read_words, speaking
 from lidistill.datasets.rig import open_rig
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError, RunError, nearest
@@ -76,6 +77,7 @@ def predict(
     inputs: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
+    classes: str | None = None,
     ply: bool = True,
     features: bool = False,
     sensor: str | None = None,
@@ -84,7 +86,7 @@ def predict(
 ) -> Path:
     """See ``lidistill.verbs.predict``. Returns the folder ``out``."""
     opened = Run.open(run)
-    network, model = opened.load_network()
+    network, model = opened.load_network() if classes is None else speaking(opened, read_words(classes))
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     source = _source([str(i) for i in given], model, sensor, columns)
     folder = Path(out)

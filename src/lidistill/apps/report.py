@@ -205,6 +205,7 @@ def _how(said: Any) -> str:
     if not isinstance(said, Mapping):
         return ""
     told = [f"{said['tta']} poses"] if "tta" in said else []
+    told += ["by words"] if "words" in said else []
     told += [f"in {said['map']} ({said.get('outside')})"] if "map" in said else []
     corruptions = said.get("corruptions")
     if isinstance(corruptions, list):

@@ -229,9 +229,10 @@ def _code() -> str:
 
 
 def _key(exam: Exam, released: str | None) -> str:
-    """A text that changes with all that the figures depend on: weights, data, poses, and what the corruptions do."""
+    """A text that changes with all that the figures depend on: weights, words, data, poses, what the corruptions do."""
     digest = hashlib.sha256((exam.run.path / "model.safetensors").read_bytes())
     digest.update(_code().encode())
     said = [exam.source.spec, exam.split, len(exam.source), len(exam.poses), exam.classes, SEED, released]
+    said += [exam.options["words"]] if "words" in exam.options else []
     digest.update(json.dumps(said).encode())
     return digest.hexdigest()

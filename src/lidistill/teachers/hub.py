@@ -15,7 +15,8 @@ from lidistill.teachers.catalog import CATALOG, Entry
 from lidistill.teachers.config import TeacherConfig
 from lidistill.teachers.families import ALIASES, FAMILIES, Family, set_up
 from lidistill.teachers.positions import Stretch
-from lidistill.teachers.resnet import dilate, read_resnet50
+from lidistill.teachers.pretrained import guarded, library, load_weights, part_of
+from lidistill.teachers.resnet import dilate, load_resnet50
 from lidistill.teachers.teacher import Grid, Teacher
 
 Statistics = tuple[Sequence[float], Sequence[float]]
@@ -42,9 +43,9 @@ def load_hub(config: TeacherConfig, where: str, entry: Entry | None) -> HubTeach
     Raises ``InputError`` when transformers is missing, when nothing can be loaded from there, when the family is not
     known, and for a layer or a treatment of positions that the family does not have.
     """
-    transformers = _transformers(config.name)
+    transformers = library(config.name)
     hint = _hint(config.name)
-    settings = _guarded(lambda: transformers.AutoConfig.from_pretrained(where), config.name, hint)
+    settings = guarded(lambda: transformers.AutoConfig.from_pretrained(where), config.name, hint)
     kind = ALIASES.get(settings.model_type, settings.model_type)
     if kind not in FAMILIES:
         raise InputError(
@@ -53,10 +54,11 @@ def load_hub(config: TeacherConfig, where: str, entry: Entry | None) -> HubTeach
         )
     family = FAMILIES[kind]
     layer = _layer(config, family, entry)
-    vision = _vision(settings)
+    vision = part_of(settings, "vision_config")
     vision.update(dict(family.settings))
     options = {"config": vision, **dict(family.options)}
-    model = _load_weights(getattr(transformers, family.model), where, options, layer, config.name, hint)
+    unused = () if layer == "value" else ("visual_projection.weight",)
+    model = load_weights(getattr(transformers, family.model), where, options, config.name, hint, unused)
     set_up(model, family, layer, _stretch(config, family, kind))
     stride = dilate(model) if kind == "resnet" else int(vision.patch_size)
     return HubTeacher(config.name, model, family, layer, stride, _colors(where, family))
@@ -64,31 +66,13 @@ def load_hub(config: TeacherConfig, where: str, entry: Entry | None) -> HubTeach
 
 def load_resnet_file(config: TeacherConfig, path: Path) -> HubTeacher:
     """Load a ResNet-50 saved under torchvision's names (the published files of MoCo, DINO, SwAV)."""
-    transformers = _transformers(config.name)
+    transformers = library(config.name)
     family = FAMILIES["resnet"]
     layer = _layer(config, family, None)
-    state = read_resnet50(path)
     with torch.device("meta"):
         model = transformers.ResNetModel(transformers.ResNetConfig())
-    try:
-        model.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()[:160]
-        raise InputError(
-            f"{path}: the weights are not those of a ResNet-50 with torchvision's names ({first})"
-        ) from error
-    return HubTeacher(config.name, model.float(), family, layer, dilate(model), family.colors)
-
-
-def _transformers(name: str) -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"teacher {name}: the package transformers is not installed; install it with: "
-            f"pip install 'lidistill[teachers]'"
-        ) from error
-    return transformers
+    load_resnet50(model, path)
+    return HubTeacher(config.name, model, family, layer, dilate(model), family.colors)
 
 
 def _hint(name: str) -> str:
@@ -97,48 +81,6 @@ def _hint(name: str) -> str:
     near = nearest(name, CATALOG)
     near = near if name not in CATALOG and "did you mean" in near else ""
     return f"the hub must be reachable (or the weights in its cache), or give a local folder{near}"
-
-
-def _guarded(load: Any, name: str, hint: str) -> Any:
-    """Run ``load``; whatever the library raises becomes one sentence."""
-    try:
-        return load()
-    except InputError:
-        raise
-    except Exception as error:  # OSError, ValueError, KeyError, and errors of safetensors, httpx and the hub client
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"teacher {name}: cannot be loaded ({said[0][:160]}); {hint}") from error
-
-
-def _vision(settings: Any) -> Any:
-    """Configuration of the vision part of a text-and-image model, or of the model itself."""
-    vision = getattr(settings, "vision_config", settings)
-    if vision is not settings and hasattr(settings, "projection_dim"):
-        vision.projection_dim = settings.projection_dim  # the whole model's counts; the part's may be a default
-    return vision
-
-
-def _load_weights(cls: Any, where: str, options: dict[str, Any], layer: str, name: str, hint: str) -> Any:
-    from transformers.utils import logging
-
-    loud = logging.get_verbosity()
-    logging.set_verbosity_error()  # its report lists every weight of the text part as unexpected
-    try:
-        model, info = _guarded(
-            lambda: cls.from_pretrained(where, output_loading_info=True, dtype=torch.float32, **options), name, hint
-        )
-    finally:
-        logging.set_verbosity(loud)
-    unused = () if layer == "value" else ("visual_projection.weight",)
-    wrong = sorted(
-        key for key in {*info["missing_keys"], *(k for k, *_ in info["mismatched_keys"])} if key not in unused
-    )
-    if wrong:
-        raise InputError(
-            f"teacher {name}: the weights at {where} lack or misfit {len(wrong)} parameters of {cls.__name__} (first: "
-            f"{wrong[0]}), so the teacher would be partly random; {hint}"
-        )
-    return model
 
 
 def _layer(config: TeacherConfig, family: Family, entry: Entry | None) -> str:
