@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
 from lidistill.evaluation.inference import look
 from lidistill.sensing.files.labels import read_labels
+from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.config import TeacherConfig
 from lidistill.teachers.text import text_vectors
 from lidistill.training.run import Run
@@ -200,6 +204,8 @@ def test_evaluated_by_the_names_of_the_datas_classes(
     line = Run.open(world / "run").metrics()[-1]
     assert (line["split"], line["frames"]) == ("val", 1)
     assert main(["report", str(world / "run")]) == 0
+    assert evaluate(world, tmp_path, "--tta", "2") == 0
+    assert (tmp_path / "rig-val-words-tta2.json").is_file()
 
 
 def test_figures_are_those_of_what_predict_writes(world: Path, tmp_path: Path, phrases: tuple[Path, Path]) -> None:
@@ -280,6 +286,26 @@ def test_files_that_are_no_words(tmp_path: Path, text: str) -> None:
     (tmp_path / "words.yaml").write_text(text)
     with pytest.raises(InputError, match=r"words\.yaml: "):
         read_words(str(tmp_path / "words.yaml"))
+
+
+# ---- what the page says
+
+
+def test_commands_of_the_page(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, with its files, on the small rig; the catalogue's CLIP, which no test downloads, is the small one."""
+    page = (Path(__file__).parents[2] / "docs/how-to/open-vocabulary.md").read_text(encoding="utf-8")
+    monkeypatch.setitem(CATALOG, "maskclip-vitb16", replace(CATALOG["maskclip-vitb16"], hub=str(world / "clip")))
+    monkeypatch.chdir(tmp_path)
+    Path("my_rig").symlink_to(world / "rig")
+    files = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for name, text in zip(("words.yaml", "phrases.yaml"), files, strict=True):
+        Path(name).write_text(text)
+    for line in re.findall(r"^\$ lidistill (.*)$", page, re.MULTILINE):
+        words = shlex.split(line)
+        assert main([*words, *(DISTIL if words[0] == "pretrain" else ())]) == 0
+    assert json.loads(Path("labels/classes.json").read_text())["4"] == "building"
+    assert json.loads(Path("by_file/classes.json").read_text())["3"] == "other"
+    assert len(list(Path("runs/clip/evaluations").glob("rig-val-words*.json"))) == 2
 
 
 # ---- runs that know no words
