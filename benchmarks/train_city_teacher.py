@@ -22,15 +22,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from lidistill import taxonomy
 from lidistill.simulator.camera import pixel_rays
 from lidistill.simulator.scene import Scene, SimulatedFrame, scene, simulate_frame
 from lidistill.teachers.city import CLASSES, MEAN, STD, STRIDE, CityNetwork, CityTeacher
+from lidistill.teachers.image_network import normalise
 from lidistill.teachers.images import prepare
 from lidistill.teachers.sampling import sample
+from lidistill.transforms.pictures import nearest_pixels, random_colors, random_pieces
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "src/lidistill/teachers/weights"
@@ -86,21 +87,12 @@ def _render(file: Path, seed: int, index: int) -> None:
         for camera in dict.fromkeys((names[turn], names[(turn + 1) % len(names)])):
             image = prepare(frame.images[camera], SIZE)
             images.append((image * 255).round().byte().permute(1, 2, 0).numpy())
-            labels.append(frame.image_labels[camera][_nearest(frame.image_labels[camera].shape)])
+            labels.append(frame.image_labels[camera][nearest_pixels(frame.image_labels[camera].shape, SIZE)])
             shapes.append(_shapes(place, frame, camera))
     part = file.with_suffix(".part.npz")
     origin = f"{style}/{sensor}/{place.weather.name}"
     np.savez(part, images=np.stack(images), labels=np.stack(labels), shapes=np.stack(shapes), origin=origin)
     part.replace(file)
-
-
-def _nearest(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of a recorded picture that lie nearest to the pixels of the resized one."""
-    rows, columns = (
-        np.clip(np.round((np.arange(n) + 0.5) * old / n - 0.5), 0, old - 1).astype(int)
-        for n, old in zip(SIZE, shape, strict=True)
-    )
-    return rows[:, None], columns
 
 
 def _shapes(place: Scene, frame: SimulatedFrame, name: str) -> NDArray[np.uint8]:
@@ -111,7 +103,11 @@ def _shapes(place: Scene, frame: SimulatedFrame, name: str) -> NDArray[np.uint8]
     view = next(v for v in frame.views if v.name == name)
     camera = next(c for c in place.rig.cameras if c.name == name)
     turn, shift = view.from_lidar[:3, :3], view.from_lidar[:3, 3]
-    rays = pixel_rays(camera).reshape(view.height, view.width, 3)[_nearest((view.height, view.width))].reshape(-1, 3)
+    rays = (
+        pixel_rays(camera)
+        .reshape(view.height, view.width, 3)[nearest_pixels((view.height, view.width), SIZE)]
+        .reshape(-1, 3)
+    )
     rays, origin = rays @ turn, -shift @ turn
     distance, face = frame.cast(origin, rays)
     solid = np.flatnonzero(face >= 0)
@@ -133,41 +129,10 @@ def batch(
     """Random pieces (B, 3, 160, 256) normalised, and the raw class under every cell of the feature map (B, 40, 64)."""
     rows = rng.integers(len(images), size=size)
     x = torch.from_numpy(np.stack([images[r] for r in rows])).permute(0, 3, 1, 2).float() / 255
-    y = torch.from_numpy(np.stack([labels[r] for r in rows]))[:, None].float()
-    zoom = np.exp(rng.uniform(np.log(0.65), np.log(1.45), (size, 1)))
-    half = np.array([CROP[1] / SIZE[1], CROP[0] / SIZE[0]]) * zoom * np.exp(rng.uniform(-0.12, 0.12, (size, 2)))
-    half = np.minimum(half, 1.0)
-    center = rng.uniform(half - 1, 1 - half)
-    theta = torch.zeros(size, 2, 3)
-    flip = np.where(rng.random(size) < 0.5, -1.0, 1.0)
-    theta[:, 0, 0], theta[:, 1, 1] = torch.from_numpy(half[:, 0] * flip), torch.from_numpy(half[:, 1])
-    theta[:, :, 2] = torch.from_numpy(center)
-    grid = functional.affine_grid(theta, (size, 3, *CROP), align_corners=False)
-    x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    y = functional.grid_sample(
-        y, grid[:, ::STRIDE, ::STRIDE], mode="nearest", padding_mode="border", align_corners=False
-    )
-    return normalise(_colors(x, rng)), y[:, 0].round().long()
-
-
-def _colors(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Random gamma, exposure, contrast, saturation and white balance, and grain."""
-
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return torch.from_numpy(np.exp(rng.uniform(np.log(low), np.log(high), (len(x), channels, 1, 1)))).float()
-
-    x = x.clamp(1e-3, 1) ** draw(0.75, 1.35) * draw(0.8, 1.25) * draw(0.93, 1.08, 3)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    gray = x.mean(1, keepdim=True)
-    x = gray + (x - gray) * draw(0.6, 1.4)
-    x = mean + (x - mean) * draw(0.75, 1.3)
-    return (x + torch.randn_like(x) * torch.from_numpy(rng.uniform(0, 0.03, (len(x), 1, 1, 1))).float()).clamp(0, 1)
-
-
-def normalise(x: Tensor) -> Tensor:
-    """[0, 1] -> what the network eats."""
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+    y = torch.from_numpy(np.stack([labels[r] for r in rows]))
+    pieces, cells = random_pieces(x, y, CROP, STRIDE, rng)
+    x = normalise(random_colors(pieces, rng), MEAN, STD)
+    return x.contiguous(memory_format=torch.channels_last), cells
 
 
 def train(

@@ -25,6 +25,7 @@ __all__ = [
     "simulate",
     "superpixels",
     "table",
+    "teach_images",
 ]
 
 

@@ -17,7 +17,7 @@ VERBS = {name.replace("_", "-"): getattr(verbs, name) for name in names}
 
 ORDER = (
     ("start here", ("demo", "simulate", "doctor")),
-    ("learn", ("superpixels", "pretrain", "probe", "finetune", "adapt", "import-checkpoint")),
+    ("learn", ("superpixels", "teach-images", "pretrain", "probe", "finetune", "adapt", "import-checkpoint")),
     ("use", ("evaluate", "predict", "report", "recipes")),
     ("compare", ("table", "reproduce")),
 )

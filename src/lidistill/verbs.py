@@ -65,6 +65,7 @@ def simulate(
     images: Annotated[
         bool, arg(help="Leave out the pictures of the cameras.", help_behavior_hint="(default: with pictures)")
     ] = True,
+    masks: Annotated[bool, arg(help="Also write the class of every pixel of the pictures, for teach-images.")] = False,
     workers: Annotated[int, arg(help="Processes.")] = 1,
     overwrite: Overwrite = False,
 ) -> Path:
@@ -74,6 +75,7 @@ def simulate(
 
         $ lidistill simulate city/
         $ lidistill simulate city/ --sensor solid-state --style old-town --scenes 20 --seed 7
+        $ lidistill simulate city/ --masks
     """
     from lidistill.simulator import simulate as act
 
@@ -85,6 +87,7 @@ def simulate(
         frames=frames,
         seed=seed,
         images=images,
+        masks=masks,
         workers=workers,
         overwrite=overwrite,
     )
@@ -189,6 +192,59 @@ def superpixels(
     from lidistill.apps.superpixels import superpixels as act
 
     return act(source, method=method, model=model, set=set, split=split, out=out, shard=shard, workers=workers)
+
+
+def teach_images(
+    source: Positional[
+        Annotated[
+            str,
+            arg(metavar="SOURCE", help="Pictures with classes: nuimages:/path, cityscapes:/path, a folder, a rig."),
+        ]
+    ],
+    *,
+    out: Out,
+    recipe: Annotated[
+        str | None, arg(metavar="NAME", help="Built-in recipe or a .yaml file; default: teach-images.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        arg(metavar="NAME", help="Weights to start from: a ResNet-50 file (.pth), city, or a folder of teach-images."),
+    ] = None,
+    classes: Annotated[
+        str | None, arg(metavar="NAME", help="Class list to read the masks with; default: the source's own.")
+    ] = None,
+    epochs: Annotated[int | None, arg(metavar="N", help="Passes over the pictures.")] = None,
+    seed: Seed = None,
+    set: Set = (),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Path:
+    """Train an image network on pictures with classes: a teacher that knows classes, for zero-shot segmentation.
+
+    Trains on the split train and evaluates on val. What comes out is a run folder that pretrain takes as --teacher:
+    features, and the linear classifier that a lidar network can share (recipe fskd).
+
+    Try:
+
+        $ lidistill teach-images nuimages:/data/nuimages --start resnet50.pth --out runs/images
+        $ lidistill teach-images my_pictures/ --start runs/images --epochs 10 --out runs/mine
+        $ lidistill teach-images city/ --recipe city-images --out runs/city-images
+        $ lidistill pretrain nuscenes:/data/nuscenes --recipe fskd --teacher runs/images --out runs/a
+    """
+    from lidistill.apps.teach_images import teach_images as act
+
+    return act(
+        source,
+        out=out,
+        recipe=recipe,
+        start=start,
+        classes=classes,
+        epochs=epochs,
+        seed=seed,
+        set=set,
+        resume=resume,
+        overwrite=overwrite,
+    )
 
 
 def pretrain(

@@ -105,10 +105,10 @@ def test_poses_of_an_interrupted_call(folder, tmp_path, monkeypatch):
     options = {"sensor": "solid-state", "style": "old-town", "scenes": 2, "frames": 2, "seed": 4, "images": False}
     write, built = module.write_frame, []
 
-    def interrupted(out, stem, frame):
+    def interrupted(out, stem, *recorded):
         if stem == "0001_01":
             raise KeyboardInterrupt
-        write(out, stem, frame)
+        write(out, stem, *recorded)
 
     monkeypatch.setattr(module, "write_frame", interrupted)
     with pytest.raises(KeyboardInterrupt):

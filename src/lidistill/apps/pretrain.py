@@ -47,7 +47,7 @@ def pretrain(
     changes = overrides(teacher=teacher, student=student, epochs=epochs, seed=seed, set=set)
     chosen = choose(recipe, "scalr-plus", changes, out=out, resume=resume)
     if not isinstance(chosen, DistilRecipe):
-        raise InputError(f"recipe {chosen.name} is for learning from labels; pretrain takes one of kind distil")
+        raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; pretrain takes one of kind distil")
     train = open_mixture(specs, "train")
     if not train[0].views:
         raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from lidistill.training.recipe import AnyRecipe, change_recipe, load_recipe
 from lidistill.training.recipe_file import read_values, recipe_names, recipe_text
 from lidistill.training.run import Run
+from lidistill.training.run_folder import RunFolder
 
 
 def recipes(name: str | None = None) -> str:
@@ -26,13 +28,21 @@ def recipes(name: str | None = None) -> str:
     return "\n".join(f"{one:{width}} {recipe_text(one).splitlines()[0].removeprefix('# ')}" for one in known)
 
 
-def choose(recipe: str | None, default: str, changes: Sequence[str], *, out: str | Path, resume: bool) -> AnyRecipe:
+def choose(
+    recipe: str | None,
+    default: str,
+    changes: Sequence[str],
+    *,
+    out: str | Path,
+    resume: bool,
+    kind: type[RunFolder[Any]] = Run,
+) -> AnyRecipe:
     """The recipe that a verb follows: the named one, or ``default``, after ``changes`` (``key=value``).
 
-    A run that is resumed without naming a recipe follows its own.
+    A run that is resumed without naming a recipe follows its own; ``kind`` of run folder.
     """
     if resume and recipe is None and (Path(out) / "recipe.yaml").is_file():
-        own = Run.open(out).config.recipe
+        own: AnyRecipe | None = kind.open(out).config.recipe
         if own is not None:
             return change_recipe(own.model_dump(mode="json"), changes, str(out))
     return load_recipe(recipe or default, changes)

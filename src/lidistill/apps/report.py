@@ -41,7 +41,7 @@ def render(record: Record) -> str:
     title = record.path.resolve().name
     parts = [
         _header(title, record),
-        section("Learning", _charts(record.rows)),
+        section("Learning", _charts(record.rows, _noun(record))),
         section("Classes", _classes(record)),
         section("Evaluations", _evaluations(record.cards)),
         section("Pictures", "\n".join(_figure(caption, data) for caption, data in record.pictures)),
@@ -62,6 +62,7 @@ def _header(title: str, record: Record) -> str:
     sources = config.get("sources") or ()
     about = [
         _student(part(config, "model", "student")),
+        f"network {part(config, 'model', 'network')}" if part(config, "model", "network") else "",
         _teachers(part(config, "recipe", "teacher")),
         f"recipe {part(config, 'recipe', 'name')}" if part(config, "recipe", "name") else "",
         f"data {', '.join(map(str, sources))}" if isinstance(sources, list | tuple) and sources else "",
@@ -95,12 +96,12 @@ def _figures(record: Record) -> list[tuple[str, str]]:
     if losses := _column(train, "loss"):
         found.append((f"{statistics.fmean(losses[-10:]):.3f}", f"training loss (began at {losses[0]:.3f})"))
     if losses := _column(held_out, "loss"):
-        found.append((f"{losses[-1]:.3f}", "loss on held-out scans"))
+        found.append((f"{losses[-1]:.3f}", f"loss on held-out {_noun(record)}"))
     if steps := _column(train, "step"):
         epochs = _column(train, "epoch")
         found.append((f"{steps[-1]:,.0f}", f"iterations, {epochs[-1]:.3g} epochs" if epochs else "iterations"))
     if rates := _column(train, "samples_per_s"):
-        found.append((f"{statistics.median(rates):.3g}", "scans per second while training"))
+        found.append((f"{statistics.median(rates):.3g}", f"{_noun(record)} per second while training"))
     if record.skipped:
         found.append((str(len(record.skipped)), "frames skipped"))
     return found
@@ -115,7 +116,12 @@ def _column(rows: Sequence[Row], key: str) -> list[float]:
     return [value for row in rows if not math.isnan(value := number(row.get(key)))]
 
 
-def _charts(rows: Sequence[Row]) -> str:
+def _noun(record: Record) -> str:
+    """What the network learned from."""
+    return "pictures" if record.config.get("verb") == "teach-images" else "scans"
+
+
+def _charts(rows: Sequence[Row], noun: str) -> str:
     train, held_out = _of(rows, "train"), _of(rows, "val")
     axis = "epoch" if train and len(_column(train, "epoch")) == len(train) else "step"
 
@@ -132,7 +138,7 @@ def _charts(rows: Sequence[Row]) -> str:
     if len(_column(held_out, "miou")) > 1:
         charts.append(chart("mIoU", [curve("", "miou", held_out)], x_label=axis))
     charts.append(chart("learning rate", [curve("", "lr", train)], x_label=axis))
-    charts.append(smoothed("scans per second", "samples_per_s"))
+    charts.append(smoothed(f"{noun} per second", "samples_per_s"))
     drawn = "\n".join(c for c in charts if c)
     return f'<div class="charts">\n{drawn}\n</div>' if drawn else ""
 
@@ -163,7 +169,7 @@ def _classes(record: Record) -> str:
     foot = (
         "" if math.isnan(miou) else f'<tr><td></td><td>mIoU</td><td class="number">{100 * miou:.1f}</td><td></td></tr>'
     )
-    where = f"{scored.get('frames', '')} scans of {scored.get('data', '')} ({scored.get('split', '')})"
+    where = f"{scored.get('frames', '')} {_noun(record)} of {scored.get('data', '')} ({scored.get('split', '')})"
     note = f'<p class="lead">{html.escape(where)}</p>' if scored.get("data") else ""
     return (
         f'{note}<div class="wide"><table>\n'
@@ -191,7 +197,7 @@ def _evaluations(cards: Sequence[Row]) -> str:
         figures = {k: v for k, v in metrics.items() if "/" not in k} if isinstance(metrics, Mapping) else {}
         row: Row = {"data": part(card, "data", "spec"), "split": part(card, "data", "split")}
         row |= {"how": _how(part(card, "recipe", "evaluation"))}
-        row |= {"scans": part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
+        row |= {"frames": part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
         for key, metric in figures.items():
             value, spread = number(part(metric, "mean")), number(part(metric, "std"))
             shown = "-" if math.isnan(value) else f"{100 * value:.1f}"

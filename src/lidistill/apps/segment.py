@@ -67,7 +67,7 @@ def segment(
     default = default or default_recipe(verb, taught, fraction, few=labels is not None)
     chosen = choose(recipe, default, changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
-        raise InputError(f"recipe {chosen.name} is for distillation; {verb} takes one of kind segment")
+        raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; {verb} takes one of kind segment")
     if chosen.frozen != (verb == "probe"):
         raise InputError(
             f"recipe {chosen.name} has frozen = {chosen.frozen}; that is the other one of probe and finetune"

@@ -22,6 +22,7 @@ from lidistill.errors import InputError
 from lidistill.sensing.files.atomic import write_atomically
 
 if TYPE_CHECKING:
+    from lidistill.datasets.pictures.pictures import PictureSource
     from lidistill.datasets.source import Source
 
 PACKAGES = ("lidistill", "torch", "numpy", "scipy", "lightning", "transformers")
@@ -96,7 +97,7 @@ def make_card(
     name: str,
     verb: str,
     recipe: Mapping[str, Any],
-    source: Source,
+    source: Source | PictureSource,
     split: str,
     seeds: Sequence[int],
     metrics: Mapping[str, float],

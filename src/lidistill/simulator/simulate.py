@@ -27,7 +27,7 @@ from lidistill.simulator.scene import SimulatedFrame, from_lidar, lidar_pose, sc
 SETTINGS = "simulation.yaml"
 """Written first: what the folder was made with. ``rig.yaml`` is written last, so its absence means: interrupted."""
 
-_OWN = ("scans", "images", "labels", "rig.yaml", "splits.yaml", POSES, "poses", ".lidistill", SETTINGS)
+_OWN = ("scans", "images", "masks", "labels", "rig.yaml", "splits.yaml", POSES, "poses", ".lidistill", SETTINGS)
 DRIVES = "poses"
 """Folder for the poses of finished scenes while others are at work; together they become ``poses.csv``."""
 
@@ -41,6 +41,7 @@ class _Job:
     frames: int
     seed: int
     images: bool
+    masks: bool
 
 
 def simulate(
@@ -52,6 +53,7 @@ def simulate(
     frames: int = 4,
     seed: int = 0,
     images: bool = True,
+    masks: bool = False,
     workers: int = 1,
     overwrite: bool = False,
 ) -> Path:
@@ -59,10 +61,12 @@ def simulate(
 
     ``sensor`` is one of ``spinning-32``, ``spinning-64``, ``uneven-64``, ``solid-state``; ``style`` is ``grid`` or
     ``old-town``. The last 20 % of the scenes (at least one if there are two) are the split ``val``, the others
-    ``train``. The same arguments give the same bytes whatever ``workers`` is. A folder left by an interrupted call with
-    the same arguments is completed; anything else in ``out`` is refused unless ``overwrite``.
+    ``train``. ``masks``: also write the raw class of every pixel, ``masks/CAMERA/*.png``, 0 = sky. The same arguments
+    give the same bytes whatever ``workers`` is. A folder left by an interrupted call with the same arguments is
+    completed; anything else in ``out`` is refused unless ``overwrite``.
 
-    Raises ``InputError`` for unknown names, counts below one, a folder in use, or when embreex is missing.
+    Raises ``InputError`` for unknown names, counts below one, masks without images, a folder in use, or when embreex
+    is missing.
     """
     out = Path(out)
     sensors.rig(sensor)
@@ -73,9 +77,12 @@ def simulate(
             raise InputError(f"simulate: {name} must be at least 1, found {value}")
     if seed < 0:
         raise InputError(f"simulate: seed must not be negative, found {seed}")
+    if masks and not images:
+        raise InputError("simulate: masks are of images; leave one of --masks and --no-images out")
     settings = {"sensor": sensor, "style": style, "scenes": scenes, "frames": frames, "seed": seed, "images": images}
+    settings |= {"masks": True} if masks else {}
     _prepare(out, settings, overwrite)
-    jobs = [_Job(out, sensor, style, index, frames, seed, images) for index in range(scenes)]
+    jobs = [_Job(out, sensor, style, index, frames, seed, images, masks) for index in range(scenes)]
     _run(jobs, workers)
     _write_splits(out, scenes, frames)
     _write_poses(out)
@@ -121,28 +128,33 @@ def _simulate_scene(job: _Job) -> None:
     rig = sensors.rig(job.sensor)
     cameras = [camera.name for camera in rig.cameras] if job.images else []
     stems = [f"{job.index:04d}_{frame:02d}" for frame in range(job.frames)]
+    masked = cameras if job.masks else []
     missing = [
-        frame for frame, stem in enumerate(stems) if not all(path.exists() for path in _paths(job.out, stem, cameras))
+        frame
+        for frame, stem in enumerate(stems)
+        if not all(path.exists() for path in _paths(job.out, stem, cameras, masked))
     ]
     poses = job.out / DRIVES / f"{job.index:04d}.csv"
     if not missing and poses.exists():
         return
-    for folder in ("scans", "labels", DRIVES, *(f"images/{name}" for name in cameras)):
+    pictures = [f"images/{name}" for name in cameras] + [f"masks/{name}" for name in masked]
+    for folder in ("scans", "labels", DRIVES, *pictures):
         (job.out / folder).mkdir(parents=True, exist_ok=True)
     place = scene(job.sensor, job.style, job.index, job.seed, job.frames)
     for frame in missing:
-        write_frame(job.out, stems[frame], simulate_frame(place, frame, job.images))
+        write_frame(job.out, stems[frame], simulate_frame(place, frame, job.images), job.masks)
     drive = f"{job.index:04d}"
     write_poses(poses, {stem: Pose(drive, lidar_pose(place, frame)) for frame, stem in enumerate(stems)})
 
 
-def _paths(out: Path, stem: str, cameras: list[str]) -> list[Path]:
+def _paths(out: Path, stem: str, cameras: list[str], masked: list[str]) -> list[Path]:
     images = [out / "images" / name / f"{stem}.jpg" for name in cameras]
-    return [out / "scans" / f"{stem}.bin", out / "labels" / f"{stem}.label", *images]
+    masks = [out / "masks" / name / f"{stem}.png" for name in masked]
+    return [out / "scans" / f"{stem}.bin", out / "labels" / f"{stem}.label", *images, *masks]
 
 
-def write_frame(out: Path, stem: str, frame: SimulatedFrame) -> None:
-    """Write the scan, the labels and the pictures of one frame; the folders must exist."""
+def write_frame(out: Path, stem: str, frame: SimulatedFrame, masks: bool = False) -> None:
+    """Write the scan, the labels and the pictures of one frame, and their ``masks``; the folders must exist."""
     from PIL import Image
 
     columns = np.column_stack([frame.points, frame.intensity, frame.ring.astype(np.float32)])
@@ -152,6 +164,10 @@ def write_frame(out: Path, stem: str, frame: SimulatedFrame) -> None:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=92)
         _write(out / "images" / name / f"{stem}.jpg", buffer.getvalue())
+    for name, classes in frame.image_labels.items() if masks else ():
+        buffer = io.BytesIO()
+        Image.fromarray(classes).save(buffer, "PNG")
+        _write(out / "masks" / name / f"{stem}.png", buffer.getvalue())
 
 
 def _write(path: Path, data: bytes) -> None:

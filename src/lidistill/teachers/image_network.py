@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -67,3 +68,9 @@ class ResNetEncoder(nn.Module):
         """Normalised pictures (B, 3, H, W) -> features of both signs (B, 256, H / 4, W / 4)."""
         out: Tensor = self.last(self.backbone(pixel_values=images).last_hidden_state)
         return out
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] as an ``ImageNetwork`` wants them."""
+    shift, scale = (images.new_tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+    return (images - shift) / scale

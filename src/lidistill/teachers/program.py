@@ -8,11 +8,13 @@ from typing import Any
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lidistill.errors import InputError, nearest
 from lidistill.teachers.colors import Channels, ColorStatistics
-from lidistill.teachers.teacher import Grid, Teacher
+from lidistill.teachers.teacher import Classifier, Grid, Teacher
 
 
 class Colors(BaseModel):
@@ -41,6 +43,11 @@ class Sidecar(BaseModel):
     """Colours the network was trained on; when given, a source's colours are matched to them."""
     classes: tuple[str, ...] | None = None
     """Names of the channels of the second output, if the program gives one."""
+    taxonomy: str | None = None
+    """The class list that ``classes`` are of."""
+    classifier: str | None = None
+    """A safetensors file beside this one: ``weight`` (C, D) and ``bias`` (C,) of the linear layer that reads
+    ``classes`` from the features; None = there is none, or it is not linear."""
 
 
 class ProgramTeacher(Teacher):
@@ -49,16 +56,17 @@ class ProgramTeacher(Teacher):
     ``classes`` names the channels of the second output.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], name: str | None = None) -> None:
         said = read_sidecar(path)
         module, precision = _load(path)
-        super().__init__(name=path.stem, dim=0, stride=1, grid=said.grid, mean=said.mean, std=said.std)
+        super().__init__(name=name or path.stem, dim=0, stride=1, grid=said.grid, mean=said.mean, std=said.std)
         self.program, self.path, self.classes = module, path, said.classes
         self.requires_grad_(False)
         self._precision = precision
         if said.colors is not None:
             self.color_statistics = ColorStatistics(said.colors.mean, said.colors.std)
         self.dim, self.stride = self._probe(size, said.stride)
+        self.classifier = _read_classifier(path, said, self.dim)
 
     def encode(self, images: Tensor) -> Tensor:
         """Run the program; the first output is the feature map."""
@@ -113,6 +121,30 @@ def _load(path: Path) -> tuple[Any, torch.dtype]:
         ) from error
     weights = [p for p in exported.state_dict.values() if p.is_floating_point()]
     return module, weights[0].dtype if weights else torch.float32
+
+
+def _read_classifier(path: Path, said: Sidecar, dim: int) -> Classifier | None:
+    """The classifier that the sidecar names, if it names one; ``InputError`` when it does not fit the program."""
+    beside = path.with_suffix(".yaml")
+    if said.classifier is None:
+        return None
+    if said.classes is None:
+        raise InputError(
+            f"{beside}: names the classifier {said.classifier}, but not the classes of its rows; add classes"
+        )
+    file = path.parent / said.classifier
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file}: the classifier cannot be read ({error}); {beside.name} names it") from None
+    expected = {"weight": (len(said.classes), dim), "bias": (len(said.classes),)}
+    found = {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items(), reverse=True)}
+    if found != expected:
+        raise InputError(
+            f"{file}: expected {expected} for {len(said.classes)} classes and {dim} features of the program, "
+            f"found {found}; export both from one network"
+        )
+    return Classifier(said.classes, said.taxonomy, tensors["weight"].float(), tensors["bias"].float())
 
 
 def read_sidecar(path: Path) -> Sidecar:

@@ -17,6 +17,9 @@ from lidistill.teachers.teacher import Teacher, check_size
 GROUP = "lidistill.teachers"
 """Entry points of third parties: teacher name -> function (TeacherConfig) -> Teacher."""
 
+PROGRAM = "teacher.pt2"
+"""The program in a folder that teach-images made."""
+
 Opener = Callable[[TeacherConfig], Teacher]
 
 
@@ -29,9 +32,10 @@ def load_teacher(config: TeacherConfig) -> Teacher:
     """Load the teacher that a recipe asks for: frozen, in evaluation mode, on the CPU.
 
     ``config.name`` is ``city``, a short name, the name of a plug-in, a ``.pt2`` program, a ResNet-50 file
-    (``.pth``, ``.pth.tar``), a local folder or a hub name. ``color_statistics`` of the teacher is set exactly when
-    the colours of the source are to be matched to it. Raises ``InputError`` naming the nearest known name, when the
-    image size is no multiple of the stride, and when colours are to be matched but none are known.
+    (``.pth``, ``.pth.tar``), a local folder (of teach-images or of transformers) or a hub name. ``color_statistics``
+    of the teacher is set exactly when the colours of the source are to be matched to it. Raises ``InputError`` naming
+    the nearest known name, when the image size is no multiple of the stride, and when colours are to be matched but
+    none are known.
     """
     teacher = _open(config).freeze()
     teacher.color_statistics = _colors(config, teacher)
@@ -56,13 +60,21 @@ def _open(config: TeacherConfig) -> Teacher:
         return load_city()
     path = Path(name).expanduser()
     if path.suffix == ".pt2":
-        from lidistill.teachers.program import ProgramTeacher
-
-        return ProgramTeacher(path, config.image_size)
+        return _open_program(config, path, path.stem)
+    if (path / PROGRAM).is_file():
+        return _open_program(config, path / PROGRAM, path.resolve().name)
+    if (path / "recipe.yaml").is_file():
+        raise InputError(f"teacher {name}: the run there has no {PROGRAM}; finished runs of teach-images have one")
     for point in entry_points(group=GROUP, name=name):
         plug_in: Opener = point.load()
         return plug_in(config)
     return _open_encoder(config, path)
+
+
+def _open_program(config: TeacherConfig, path: Path, name: str) -> Teacher:
+    from lidistill.teachers.program import ProgramTeacher
+
+    return ProgramTeacher(path, config.image_size, name)
 
 
 def _open_encoder(config: TeacherConfig, path: Path) -> Teacher:

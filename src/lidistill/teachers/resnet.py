@@ -75,6 +75,18 @@ def read_resnet50(path: Path) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith(("embedder.", "encoder.stages."))}
 
 
+def load_resnet50(model: Any, path: Path) -> None:
+    """Give a transformers ResNet-50 (of the device meta, too) the weights of a file, see ``read_resnet50``."""
+    try:
+        model.load_state_dict(read_resnet50(path), strict=True, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:160]
+        raise InputError(
+            f"{path}: the weights are not those of a ResNet-50 with torchvision's names ({first})"
+        ) from error
+    model.float()
+
+
 def _rename(key: str) -> str:
     for prefix in _PREFIXES:
         key = key.removeprefix(prefix)

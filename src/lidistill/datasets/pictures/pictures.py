@@ -24,6 +24,7 @@ from lidistill.taxonomy import Taxonomy
 
 BUILTIN = {
     "folder": "folder:open_picture_folder",
+    "rig": "rig:open_rig_pictures",
     "cityscapes": "cityscapes:open_cityscapes",
     "nuimages": "nuimages:open_nuimages",
 }
@@ -136,12 +137,12 @@ class PictureSplit:
 
 
 def open_pictures(spec: str, classes: str | None = None) -> PictureSource:
-    """Open ``nuimages:/path``, ``cityscapes:/path``, or a plain path: a folder of images and masks.
+    """Open ``nuimages:/path``, ``cityscapes:/path``, or a plain path: a folder of images and masks, or a rig folder.
 
     ``classes`` names another class list to map the raw ids to. No picture is read. Raises ``InputError`` for an
     unknown name or option, a path that is not there, and a folder of another layout.
     """
-    name, path, options = parse_spec(spec, "folder")
+    name, path, options = parse_spec(spec, "rig" if (Path(spec) / "rig.yaml").is_file() else "folder")
     if name not in BUILTIN:
         raise InputError(f"unknown pictures {name!r}{nearest(name, BUILTIN)}")
     module, function = BUILTIN[name].split(":")

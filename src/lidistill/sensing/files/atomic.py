@@ -25,8 +25,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
         write(temporary)
+        temporary.chmod(0o666 & ~_umask())  # last: safetensors makes a file of its own, for its owner alone
         os.replace(temporary, path)
         temporary = None
     except OSError as error:

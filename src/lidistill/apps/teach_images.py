@@ -1,0 +1,145 @@
+"""``lidistill teach-images``: an image network learns the classes of pixels, is evaluated, and becomes a teacher."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lidistill import __version__
+from lidistill.apps.exam import main_figures, not_first
+from lidistill.apps.logs import logged
+from lidistill.apps.recipes import choose, overrides
+from lidistill.apps.report import write_report
+from lidistill.datasets.pictures.pictures import PictureSource, open_pictures
+from lidistill.errors import InputError, RunError
+from lidistill.evaluation.card import make_card, write_card
+from lidistill.evaluation.inference import Evaluation
+from lidistill.evaluation.palette import class_colors
+from lidistill.evaluation.pictures import beside, write_picture
+from lidistill.evaluation.pixels import classify, evaluate_pictures
+from lidistill.evaluation.table import text_table
+from lidistill.taxonomy import Taxonomy
+from lidistill.teachers.export import save_teacher
+from lidistill.teachers.image_network import ImageModel, ImageNetwork
+from lidistill.teachers.images import prepare
+from lidistill.training.engine import make_fabric, shared_image_run
+from lidistill.training.image_recipe import ImageRecipe
+from lidistill.training.image_run import ImageRun, ImageRunConfig
+from lidistill.training.images import learn_images
+
+log = logging.getLogger("lidistill")
+SHOWN = 4
+"""Pictures in the report."""
+
+
+def teach_images(
+    source: str,
+    out: str | Path,
+    *,
+    recipe: str | None = None,
+    start: str | None = None,
+    classes: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    set: Sequence[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """See ``lidistill.verbs.teach_images``. Returns the run folder."""
+    changes = [] if start is None else [f"start={start}"]
+    changes += overrides(student=None, epochs=epochs, seed=seed, set=set)
+    chosen = choose(recipe, "teach-images", changes, out=out, resume=resume, kind=ImageRun)
+    if not isinstance(chosen, ImageRecipe):
+        raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; teach-images takes one of kind teach")
+    pictures = open_pictures(source, classes)
+    taxonomy = pictures.taxonomy
+    if taxonomy is None:
+        raise InputError(f"{source}: its pictures have no masks, so there is no class to learn")
+    train = pictures.split("train")
+    held_out = pictures.split("val") if pictures.splits.get("val") else None
+    config = ImageRunConfig(
+        sources=(source,),
+        model=ImageModel(network=chosen.network, width=chosen.width, classes=taxonomy.classes, taxonomy=taxonomy.name),
+        recipe=chosen,
+        version=__version__,
+    )
+    fabric = make_fabric(chosen)
+    run = shared_image_run(fabric, out, config, resume=resume, overwrite=overwrite)
+    with logged(run):
+        log.info("%d pictures, %d classes, network %s", len(train), len(taxonomy.classes), chosen.network)
+        trained = learn_images(fabric, run, train, held_out, chosen)
+        if held_out is None:
+            log.warning("%s has no split val: nothing to evaluate on", source)
+        else:
+            score(run, trained, held_out)
+        if not fabric.is_global_zero:
+            return run.path
+        draw_pictures(run, trained, held_out or train, taxonomy)
+        log.info("report: %s", write_report(run.path))
+        save_teacher(trained, run.path)
+        log.info("teacher: lidistill pretrain ... --teacher %s", run.path)
+    return run.path
+
+
+def score(run: ImageRun, network: ImageNetwork, held_out: PictureSource) -> None:
+    """Evaluate on all pixels of ``held_out``, print the table, log the figures and write ``card.json``."""
+    recipe = run.config.recipe
+    found = evaluate_pictures(network, held_out, recipe.image_size)
+    if not_first():
+        return
+    for skip in found.skipped:
+        log.warning("skipped: %s", skip.reason)
+    if not found.tokens:
+        raise RunError(f"{held_out.spec}: no picture of val could be used; the first: {found.skipped[0].reason}")
+    figures = main_figures(found.confusion)
+    print(text_table(class_rows(found)))
+    print(f"mIoU {100 * figures['miou']:.1f} % over {len(found.tokens)} pictures of {held_out.spec} (val)")
+    step = max((row.get("step", 0) for row in run.metrics()), default=0)
+    iou = {name: figures.get(f"iou/{name}") for name in found.confusion.classes}
+    line = {"step": step, "split": "val", "data": held_out.spec, "frames": len(found.tokens)}
+    run.log(**line, miou=figures["miou"], iou=iou)
+    card = make_card(
+        name=run.path.name,
+        verb=run.config.verb,
+        recipe=run.config.model_dump(mode="json"),
+        source=held_out,
+        split="val",
+        seeds=(recipe.seed,),
+        metrics=figures,
+        tokens=found.tokens,
+    )
+    write_card(card, run.path / "card.json")
+
+
+def class_rows(found: Evaluation) -> list[dict[str, object]]:
+    """One row per class."""
+    confusion = found.confusion
+    return [
+        {"class": name, "IoU %": "-" if math.isnan(value) else f"{100 * value:.1f}", "pixels": int(count)}
+        for name, value, count in zip(confusion.classes, confusion.iou(), confusion.truth(), strict=True)
+    ]
+
+
+def draw_pictures(run: ImageRun, network: ImageNetwork, source: PictureSource, taxonomy: Taxonomy) -> None:
+    """Write ``pictures/`` and their captions: a few pictures beside truth and prediction."""
+    captions: dict[str, str] = {}
+    for index in range(0, len(source), max(len(source) // SHOWN, 1)):
+        if len(captions) == SHOWN:
+            break
+        try:
+            picture = source[index]
+            image = picture.image()
+        except InputError:  # counted before
+            continue
+        shape = (image.shape[0], image.shape[1])
+        guess = classify(network, prepare(image, run.config.recipe.image_size), shape).reshape(shape)
+        shown, titles = [image, class_colors(guess, taxonomy)], ["picture", "prediction"]
+        if picture.classes is not None:
+            shown.append(class_colors(picture.classes, taxonomy))
+            titles.append("truth (grey: no class)")
+        name = f"{len(captions)}.jpg"
+        write_picture(beside(shown, titles), run.path / "pictures" / name)
+        captions[name] = picture.token
+    run.write_json("pictures/captions.json", captions)
