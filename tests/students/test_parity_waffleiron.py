@@ -59,9 +59,9 @@ def stages(network: Network, batch: PointBatch) -> dict[str, torch.Tensor]:
     tokens = backbone.embedding(batch.features, batch.prepared["neighbors"])
     found = {"eval_embed": tokens}
     first = Plane.of(batch.prepared, 0, tokens.dtype)
-    spatial = tokens + backbone.layers[0].spatial(tokens, first)
+    spatial = tokens + backbone.layers[0].spatial(tokens, first, batch.packing)
     found["eval_after_spatial_0"] = spatial
-    found["eval_after_block_0"] = spatial + backbone.layers[0].channel(spatial)
+    found["eval_after_block_0"] = spatial + backbone.layers[0].channel(spatial, batch.packing)
     found["eval_backbone"] = backbone(batch)
     found["eval_out"] = network(batch)
     return found

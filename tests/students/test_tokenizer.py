@@ -109,9 +109,9 @@ def test_the_packed_layout() -> None:
     clouds = [scan(40, 1), scan(0), scan(2, 3) * 0.1, scan(30, 4) * 0.2 + np.array([40, -40, 0], np.float32)]
     batch = ours.collate([ours(points, np.zeros((len(points), 5), np.float32)) for points in clouds])
     assert batch.offsets.tolist() == [0, 40, 40, 42, 72]
-    assert batch.cloud_index().tolist() == [0] * 40 + [2] * 2 + [3] * 30
+    assert batch.packing.index.tolist() == [0] * 40 + [2] * 2 + [3] * 30
     neighbors = batch.prepared["neighbors"]
-    assert torch.equal(batch.cloud_index()[neighbors], batch.cloud_index()[:, None].expand(-1, 3))
+    assert torch.equal(batch.packing.index[neighbors], batch.packing.index[:, None].expand(-1, 3))
     for plane, (first, second) in enumerate(((0, 1), (0, 2), (1, 2))):
         cells, order = batch.prepared[f"cells_{plane}"], batch.prepared[f"order_{plane}"]
         starts, weights = batch.prepared[f"starts_{plane}"], batch.prepared[f"weights_{plane}"]
@@ -120,10 +120,10 @@ def test_the_packed_layout() -> None:
         counts = torch.bincount(cells, minlength=starts.numel())
         assert torch.equal(starts.flatten(), counts.cumsum(0) - counts)
         assert torch.allclose(weights, 1 / counts[cells])
-        assert torch.equal(torch.div(cells, starts[0].numel(), rounding_mode="floor"), batch.cloud_index())
+        assert torch.equal(torch.div(cells, starts[0].numel(), rounding_mode="floor"), batch.packing.index)
         # same cell of the window exactly when same cell of the grid; neighbours stay neighbours
         for cloud, points in enumerate(clouds):
-            rows = batch.cloud_index() == cloud
+            rows = batch.packing.index == cloud
             index = torch.from_numpy(np.floor((points - np.array([-64.0, -64.0, -8.0])) / 0.5).astype(np.int64))
             width = starts.shape[2]
             local = torch.stack([cells[rows] // width % starts.shape[1], cells[rows] % width], dim=1)

@@ -15,6 +15,7 @@ from lidistill.students.batch import PointBatch
 from lidistill.students.config import HeadConfig
 from lidistill.students.embedding import Embedding
 from lidistill.students.network import Network
+from lidistill.students.norms import InstanceNorm
 from lidistill.students.planes import Plane
 from lidistill.students.registry import build_student, student_config
 from lidistill.students.waffleiron import WaffleIron
@@ -26,7 +27,7 @@ def student(name: str = "waffleiron-4-6", **options) -> WaffleIron:
     torch.manual_seed(3)
     backbone = build_student(student_config(name, **{**SMALL, **options}))
     for module in backbone.modules():  # statistics and affine parameters that are not trivial
-        if isinstance(module, nn.BatchNorm1d | nn.LayerNorm):
+        if isinstance(module, nn.BatchNorm1d | nn.LayerNorm | InstanceNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
         if isinstance(module, nn.BatchNorm1d):
@@ -59,9 +60,10 @@ def double(points: PointBatch) -> PointBatch:
 def plain_norm(module: nn.Module, rows: Tensor) -> Tensor:
     if isinstance(module, nn.LayerNorm):
         return functional.layer_norm(rows, module.normalized_shape, module.weight, module.bias)
-    mean, variance = module.running_mean, module.running_var
-    if module.training:
+    if module.training or isinstance(module, InstanceNorm):
         mean, variance = rows.mean(dim=0), rows.var(dim=0, correction=0)
+    else:
+        mean, variance = module.running_mean, module.running_var
     return (rows - mean) / torch.sqrt(variance + module.eps) * module.weight + module.bias
 
 
@@ -119,7 +121,21 @@ def test_equal_to_a_plain_dense_network(norm: str, activation: str, training: bo
         assert (ours - theirs).abs().max() < 1e-6 * max(1, theirs.abs().max().item()), name
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("training", [False, True])
+def test_instance_norm_is_a_plain_dense_network_for_every_cloud(training: bool) -> None:
+    backbone = student(norm="instance").double().train(training)
+    coords = [cloud(40, 1), cloud(1, 2), cloud(23, 3, 0.3)]
+    apart = [plain(backbone, double(batch(backbone, points)), [points]) for points in coords]
+    expected, found = torch.cat(apart), backbone(double(batch(backbone, *coords)))
+    assert (found - expected).abs().max() < 1e-7
+    weights, parameters = torch.randn_like(expected), dict(backbone.named_parameters())
+    wanted = torch.autograd.grad((expected * weights).sum(), list(parameters.values()))
+    gradients = torch.autograd.grad((found * weights).sum(), list(parameters.values()))
+    for name, ours, theirs in zip(parameters, gradients, wanted, strict=True):
+        assert (ours - theirs).abs().max() < 1e-6 * max(1, theirs.abs().max().item()), name
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance"])
 def test_a_packed_cloud_gives_what_it_gives_alone(norm: str) -> None:
     backbone = student(norm=norm).eval()
     clouds = [cloud(50, 1), cloud(7, 2, 0.2), cloud(0, 3), cloud(1, 4), cloud(30, 5)]
@@ -201,7 +217,7 @@ def test_running_statistics_are_those_of_torch() -> None:
         assert ours.num_batches_tracked == 3
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance"])
 def test_checkpointing_changes_neither_gradients_nor_statistics(norm: str) -> None:
     results = []
     for checkpointing in (False, True):
@@ -222,10 +238,10 @@ def test_drop_path_leaves_out_whole_clouds_and_keeps_the_expectation() -> None:
     plane = Plane.of(points.prepared, 0, torch.float32)
     tokens = torch.randn(30, 6)
     with torch.no_grad():
-        branch = layer.spatial(tokens, plane)
+        branch = layer.spatial(tokens, plane, points.packing)
         factors = []
         for _ in range(600):
-            added = layer(tokens, plane, points.cloud_index()) - tokens
+            added = layer(tokens, plane, points.packing) - tokens
             per_cloud = [(added[rows] / branch[rows]).flatten() for rows in (slice(0, 10), slice(10, 30))]
             for ratio in per_cloud:
                 assert torch.allclose(ratio, ratio[0].expand_as(ratio), atol=1e-2)

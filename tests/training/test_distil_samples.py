@@ -142,7 +142,7 @@ def test_batches_keep_pairs_and_pictures_together(frame: Frame) -> None:
     batch = collate_distil(samples, TOKENIZER)
     assert batch.scans == (0, 0, 1, 1)
     assert batch.images[0].shape == (4, 3, *SIZE)
-    clouds = batch.points.cloud_index()[batch.rows]
+    clouds = batch.points.packing.index[batch.rows]
     assert torch.equal(clouds, torch.tensor(batch.scans)[batch.image_index])
     first = len(samples[0].rows)
     assert torch.equal(batch.rows[first:] - batch.points.offsets[1], samples[1].rows)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lidistill.students.packing import Packing
 
 Cloud = Mapping[str, NDArray[np.generic]]
 """One tokenised cloud, numpy: ``coords`` (N, 3), ``features`` (N, C) and what the tokenizer prepared."""
@@ -36,12 +39,10 @@ class PointBatch:
         """Number of clouds B."""
         return len(self.offsets) - 1
 
-    def cloud_index(self) -> Tensor:
-        """(M,) int64: the cloud of every row."""
-        sizes = self.offsets.diff()
-        clouds = torch.arange(self.clouds, device=sizes.device)
-        # the known size spares a GPU from waiting for the host
-        return torch.repeat_interleave(clouds, sizes, output_size=len(self))
+    @cached_property
+    def packing(self) -> Packing:
+        """To which cloud every row belongs."""
+        return Packing(self.offsets, len(self))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PointBatch:
         """Copy to ``device``."""

@@ -24,6 +24,7 @@ from lidistill.students.config import Box, HeadConfig, StudentConfig
 from lidistill.students.network import Network
 
 SCALR_FOV: Box = ((-64.0, 64.0), (-64.0, 64.0), (-8.0, 8.0))
+PUBLISHED_NORMS = {"waffleiron": ("batch", "layer"), "minkunet": ("batch",)}
 LAYER = re.compile(r"waffleiron\.channel_mix\.\d+\.")
 
 
@@ -81,6 +82,8 @@ def export_state(network: Network) -> State:
     ``{"model_points": ...}`` (MinkUNet) to make a file that the published code reads.
     """
     student, head = network.backbone.config, network.head_config
+    if student.norm not in PUBLISHED_NORMS.get(student.kind, ()):
+        raise InputError(f"a {student.kind} with {student.norm} norm has no published layout")
     own = _names if student.kind == "waffleiron" else minkunet_checkpoints.names
     state = network.state_dict()
     return {theirs: as_published(state[ours], form) for theirs, ours, form in own(student, head)}

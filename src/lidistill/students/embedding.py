@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lidistill.students.norms import InstanceNorm, build_norm
 
 CHUNK_ON_CPU, CHUNK = 2**19, 2**26
 """Values of the neighbour branch made at a time: what a processor's cache holds; a small part of a GPU's memory."""
@@ -24,20 +28,35 @@ class Embedding(nn.Module):
     All that comes before the ReLU is affine in f_j - f_i, the differences of the raw features. So it is one matrix
     of C x C_in, and the statistics of both norms follow from the mean and covariance of C_in numbers; nothing of
     size M K C is made for them. What remains is computed for a few points at a time, and again in the backward pass.
+
+    The norms are batch norms, or with ``per_cloud`` instance norms: the statistics are then those of each cloud.
     """
 
-    def __init__(self, in_channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, width: int, *, per_cloud: bool = False) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(in_channels)
+        self.per_cloud = per_cloud
+        kind = "instance" if per_cloud else "batch"
+        self.norm = build_norm(kind, in_channels)
         self.point = nn.Linear(in_channels, width)
-        self.norm1 = nn.BatchNorm1d(in_channels)
+        self.norm1 = build_norm(kind, in_channels)
         self.linear1 = nn.Linear(in_channels, width, bias=False)
-        self.norm2 = nn.BatchNorm1d(width)
+        self.norm2 = build_norm(kind, width)
         self.linear2 = nn.Linear(width, width, bias=False)
         self.merge = nn.Linear(2 * width, width)
 
-    def forward(self, features: Tensor, neighbors: Tensor) -> Tensor:
-        """``features`` (M, C_in), ``neighbors`` (M, K) int64 rows; returns tokens (M, C)."""
+    def forward(self, features: Tensor, neighbors: Tensor, offsets: Tensor | None = None) -> Tensor:
+        """``features`` (M, C_in), ``neighbors`` (M, K) int64 rows; returns tokens (M, C).
+
+        ``offsets`` (B + 1,) int64: first row of every cloud; None = all rows are one cloud.
+        """
+        if not self.per_cloud or offsets is None:
+            return self._tokens(features, neighbors)
+        # every cloud has a matrix of its own
+        clouds = itertools.pairwise(offsets.tolist())
+        return torch.cat([self._tokens(features[a:b], neighbors[a:b] - a) for a, b in clouds])
+
+    def _tokens(self, features: Tensor, neighbors: Tensor) -> Tensor:
+        """``forward`` of rows that have their statistics in common."""
         around = features.index_select(0, neighbors.flatten()).view(*neighbors.shape, features.shape[1])
         differences = (around - features[:, None]).flatten(0, 1)
         with torch.autocast(features.device.type, enabled=False):
@@ -47,32 +66,40 @@ class Embedding(nn.Module):
         tokens: Tensor = self.merge(torch.cat([point, self._maximum(differences, weight, bias, neighbors.shape[1])], 1))
         return tokens
 
+    @property
+    def _measures(self) -> bool:
+        """Whether statistics are those of the rows at hand, not those remembered."""
+        return self.training or self.per_cloud
+
     def _input_norm(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift (C_in,) of the norm of the features."""
-        mean, variance = _running(self.norm)
-        if self.training:
+        if self._measures:
             mean, covariance, count = _moments(features, self.norm)
             variance = covariance.diagonal()
             _track(self.norm, mean, variance, count)
+        else:
+            mean, variance = _running(self.norm)
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
         return scale, self.norm.bias - mean * scale
 
     def _before_relu(self, differences: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (C, C_in) and bias (C,): norm2(linear1(norm1(scale * differences))) = differences weight^T + bias."""
         norm1, norm2 = self.norm1, self.norm2
-        mean1, variance1 = _running(norm1)
-        mean2, variance2 = _running(norm2)
         from_bias = self.linear1.weight @ norm1.bias
-        if self.training:
+        if self._measures:
             mean, covariance, count = _moments(differences, norm1)
             mean1, covariance = mean * scale, covariance * scale * scale[:, None]
             variance1 = covariance.diagonal()
             _track(norm1, mean1, variance1, count)
+        else:
+            mean1, variance1 = _running(norm1)
         inner = self.linear1.weight * (norm1.weight * (variance1 + norm1.eps).rsqrt())
-        if self.training:
+        if self._measures:
             # norm1 leaves the mean at its own bias: that bias cancels, and its gradient is exactly zero
             mean2, variance2 = from_bias, ((inner @ covariance) * inner).sum(dim=1)
             _track(norm2, mean2, variance2, count)
+        else:
+            mean2, variance2 = _running(norm2)
         scale2 = norm2.weight * (variance2 + norm2.eps).rsqrt()
         bias = ((from_bias - mean2) - inner @ mean1) * scale2 + norm2.bias
         return inner * scale * scale2[:, None], bias
@@ -145,13 +172,14 @@ def _precise(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _running(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+def _running(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    assert isinstance(norm, _BatchNorm)
     return cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
 
 
 def _moments(rows: Tensor, norm: nn.Module) -> Moments:
     """Mean, covariance and number of the rows (N, C); those of all processes when ``norm`` is synchronised."""
-    count = _total(rows.new_full((), len(rows)), norm)
+    count = _total(rows.new_full((), len(rows)), norm).clamp(min=1)
     mean = _total(rows.sum(dim=0), norm) / count
     # a product of few columns and very many rows loses four digits in float32
     centered = (rows - mean).double()
@@ -167,8 +195,10 @@ def _total(value: Tensor, norm: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _track(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-    """Update the running statistics as torch's batch norm does, with the unbiased variance."""
+def _track(norm: nn.Module, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    """Update the running statistics, if there are any, as torch's batch norm does, with the unbiased variance."""
+    if isinstance(norm, InstanceNorm):
+        return
     running_mean, running_variance = _running(norm)
     momentum = cast(float, norm.momentum)
     running_mean.lerp_(mean, momentum)

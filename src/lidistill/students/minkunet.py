@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from lidistill.students.batch import PointBatch
 from lidistill.students.config import StudentConfig, VoxelConfig
+from lidistill.students.norms import Norm, build_norm, rowwise
+from lidistill.students.packing import Packing
 from lidistill.students.planes import Plane
 from lidistill.students.sparse import KernelMap, SparseConv
 from lidistill.students.student import Student
@@ -55,7 +57,7 @@ class MinkUNet(Student):
         sizes = {3: (stem, planes[3]), 5: (planes[3], planes[5]), 7: (planes[5], planes[7])} if points else {}
         self.points = nn.ModuleDict(
             {
-                str(number): nn.Sequential(nn.Linear(a, b), _norm(config, b), nn.ReLU(inplace=True))
+                str(number): Rowwise(nn.Linear(a, b), _norm(config, b), nn.ReLU(inplace=True))
                 for number, (a, b) in sizes.items()
             }
         )
@@ -66,21 +68,39 @@ class MinkUNet(Student):
         mean, deviation = self.voxels.intensity
         intensity, rest = batch.features[:, :1], batch.features[:, 1 : self.config.in_channels]
         features = torch.cat([intensity * deviation + mean, rest], dim=1)
-        voxels = self.embedding(pyramid.gather(features, 0), pyramid.same[0])
+        voxels = self.embedding(pyramid.gather(features, 0), pyramid.levels[0].same, pyramid.levels[0].packing)
         tokens = pyramid.read(voxels, 0) if self.points else voxels
         if self.points:
             voxels = pyramid.gather(tokens, 0)
         skips = []
         for level in range(LEVELS - 1):
             skips.append(voxels)
-            voxels = self.layers[level](voxels, pyramid.down[level], pyramid.same[level + 1])
+            voxels = self.layers[level](voxels, pyramid.down[level], pyramid.levels[level + 1])
         for number, level in enumerate(reversed(range(LEVELS - 1)), LEVELS - 1):
             if self.points and level + 1 in FUSED:
-                tokens = pyramid.read(voxels, level + 1) + self.points[str(number - 1)](tokens)
+                tokens = pyramid.read(voxels, level + 1) + self.points[str(number - 1)](tokens, batch.packing)
                 voxels = pyramid.gather(tokens, level + 1)
-            voxels = self.layers[number](voxels, pyramid.down[level].inverse(), pyramid.same[level], skips.pop())
+            voxels = self.layers[number](voxels, pyramid.down[level].inverse(), pyramid.levels[level], skips.pop())
         found = pyramid.read(voxels, 0)
-        return found + self.points["7"](tokens) if self.points else found
+        return found + self.points["7"](tokens, batch.packing) if self.points else found
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The voxels of one resolution: ``same``, the map of convolutions among them; ``packing``, whose they are."""
+
+    same: KernelMap
+    packing: Packing
+
+
+class Rowwise(nn.Sequential):
+    """Layers that look at one row at a time, and norms that may have to know to which cloud it belongs."""
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:  # type: ignore[override]
+        """(N, C) -> (N, C')."""
+        for layer in self:
+            rows = rowwise(layer, rows, packing)
+        return rows
 
 
 class Unit(nn.Module):
@@ -91,9 +111,9 @@ class Unit(nn.Module):
         self.conv = SparseConv(inputs, outputs, kernel)
         self.norm = _norm(config, outputs)
 
-    def forward(self, voxels: Tensor, where: KernelMap) -> Tensor:
-        """(inputs of the map, C) -> (its outputs, C')."""
-        return functional.relu(self.norm(self.conv(voxels, where)), inplace=True)
+    def forward(self, voxels: Tensor, where: KernelMap, packing: Packing) -> Tensor:
+        """(inputs of the map, C) -> (its outputs, C'); ``packing`` of the outputs."""
+        return functional.relu(rowwise(self.norm, self.conv(voxels, where), packing), inplace=True)
 
 
 class Stage(nn.Module):
@@ -107,13 +127,13 @@ class Stage(nn.Module):
         sizes = [joined] + [outputs] * blocks
         self.blocks = nn.ModuleList(Block(config, a, b) for a, b in itertools.pairwise(sizes))
 
-    def forward(self, voxels: Tensor, move: KernelMap, same: KernelMap, skip: Tensor | None = None) -> Tensor:
-        """Voxels of one level to those of the next one down or up."""
-        voxels = self.move(voxels, move)
+    def forward(self, voxels: Tensor, move: KernelMap, level: Level, skip: Tensor | None = None) -> Tensor:
+        """Voxels of one level to those of ``level``, the next one down or up."""
+        voxels = self.move(voxels, move, level.packing)
         if skip is not None:
             voxels = torch.cat([voxels, skip.to(voxels.dtype)], dim=1)
         for block in self.blocks:
-            voxels = block(voxels, same)
+            voxels = block(voxels, level)
         return voxels
 
 
@@ -125,39 +145,39 @@ class Block(nn.Module):
         self.first = Unit(config, inputs, outputs, KERNEL)
         self.conv = SparseConv(outputs, outputs, KERNEL)
         self.norm = _norm(config, outputs)
-        self.shortcut = (
-            nn.Identity()
-            if inputs == outputs
-            else nn.Sequential(nn.Linear(inputs, outputs, bias=False), _norm(config, outputs))
-        )
+        self.shortcut = Rowwise()
+        if inputs != outputs:
+            self.shortcut = Rowwise(nn.Linear(inputs, outputs, bias=False), _norm(config, outputs))
 
-    def forward(self, voxels: Tensor, same: KernelMap) -> Tensor:
+    def forward(self, voxels: Tensor, level: Level) -> Tensor:
         """(V, inputs) -> (V, outputs)."""
-        branch = self.norm(self.conv(self.first(voxels, same), same))
-        return functional.relu(branch + self.shortcut(voxels), inplace=True)
+        branch = self.conv(self.first(voxels, level.same, level.packing), level.same)
+        branch = rowwise(self.norm, branch, level.packing)
+        return functional.relu(branch + self.shortcut(voxels, level.packing), inplace=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """The voxels of a batch: ``same[l]`` for convolutions within level l, ``down[l]`` from there to level l + 1."""
+    """The voxels of a batch: ``levels`` of all resolutions, ``down[l]`` from level l to level l + 1."""
 
     prepared: Mapping[str, Tensor]
-    same: tuple[KernelMap, ...]
+    levels: tuple[Level, ...]
     down: tuple[KernelMap, ...]
     interpolate: bool
 
     @classmethod
     def of(cls, prepared: Mapping[str, Tensor], interpolate: bool) -> Pyramid:
         """From what the tokenizer prepared; ``interpolate``: whether points read the eight voxels around them."""
-        sizes = prepared["sizes"].tolist()
-        same, down = [], []
+        sizes = prepared["voxels"][:, -1].tolist()
+        levels, down = [], []
         for level in range(LEVELS):
             pairs, counts = prepared[f"same_{level}"], prepared[f"same_counts_{level}"].tolist()
-            same.append(KernelMap.submanifold(pairs, counts, sizes[level], KERNEL))
+            same = KernelMap.submanifold(pairs, counts, sizes[level], KERNEL)
+            levels.append(Level(same, Packing(prepared["voxels"][level], sizes[level])))
         for level in range(LEVELS - 1):
             pairs, counts = prepared[f"down_{level}"], prepared[f"down_counts_{level}"].tolist()
             down.append(KernelMap.strided(pairs, counts, sizes[level], sizes[level + 1]))
-        return cls(prepared, tuple(same), tuple(down), interpolate)
+        return cls(prepared, tuple(levels), tuple(down), interpolate)
 
     def gather(self, points: Tensor, level: int) -> Tensor:
         """(M, C) -> (V, C): the mean of the points of every voxel."""
@@ -175,5 +195,5 @@ class Pyramid:
         return Plane.of(self.prepared, level, like.dtype)
 
 
-def _norm(config: StudentConfig, size: int) -> nn.Module:
-    return nn.BatchNorm1d(size, momentum=MOMENTUM) if config.norm == "batch" else nn.LayerNorm(size)
+def _norm(config: StudentConfig, size: int) -> Norm:
+    return build_norm(config.norm, size, MOMENTUM)

@@ -92,11 +92,11 @@ class Plane:
         The image is a channels-last view; empty cells are exactly 0.
         """
         rows: Tensor = _Flatten.apply(tokens, self)  # type: ignore[no-untyped-call]
-        return rows.view(*self.starts.shape, -1).permute(0, 3, 1, 2)
+        return rows.view(*self.starts.shape, tokens.shape[1]).permute(0, 3, 1, 2)
 
     def inflate(self, image: Tensor) -> Tensor:
         """(M, C): what every point reads in its cell of ``image`` (B, C, h, w)."""
-        rows = image.permute(0, 2, 3, 1).reshape(self.starts.numel(), -1)
+        rows = image.permute(0, 2, 3, 1).reshape(self.starts.numel(), image.shape[1])
         tokens: Tensor = _Inflate.apply(rows, self)  # type: ignore[no-untyped-call]
         return tokens
 

@@ -89,15 +89,16 @@ class VoxelTokenizer:
     def collate(self, clouds: Sequence[Cloud]) -> PointBatch:
         """Pack tokenised clouds.
 
-        ``prepared``: ``sizes`` (LEVELS,); for every level the maps of all clouds together, as of one cloud; for the
-        levels in ``read`` the arrays of ``planes.pack_cells`` as ``cells_l``, ``order_l``, ``starts_l``, ``weights_l``,
-        and ``corners_l``, ``shares_l``.
+        ``prepared``: ``voxels`` (LEVELS, B + 1), the first voxel of every cloud at each level and at last how many
+        there are; for every level the maps of all clouds together, as of one cloud; for the levels in ``read`` those of
+        ``planes.pack_cells`` as ``cells_l``, ``order_l``, ``starts_l``, ``weights_l``, and ``corners_l``, ``shares_l``.
         """
         sizes = np.stack([cloud["sizes"] for cloud in clouds]).astype(np.int64)
-        before = sizes.cumsum(axis=0) - sizes
+        owned = np.concatenate([np.zeros((1, LEVELS), np.int64), sizes.cumsum(axis=0)])
+        before = owned[:-1]
         points = np.array([len(cloud["coords"]) for cloud in clouds], np.int64)
         offsets = np.concatenate([np.zeros(1, np.int64), points.cumsum()])
-        prepared: dict[str, NDArray[Any]] = {"sizes": sizes.sum(axis=0)}
+        prepared: dict[str, NDArray[Any]] = {"voxels": owned.T.copy()}
         for level in range(LEVELS):
             prepared |= join_maps(clouds, "same", level, before[:, [level, level]])
             if level + 1 < LEVELS:
@@ -105,7 +106,7 @@ class VoxelTokenizer:
         for level in self.read:
             shift = np.repeat(before[:, level], points)
             cells = np.concatenate([cloud[f"cells_{level}"] for cloud in clouds]).astype(np.int64) + shift
-            packed = pack_cells(cells, int(prepared["sizes"][level]))
+            packed = pack_cells(cells, int(owned[-1, level]))
             prepared |= {f"{name}_{level}": array for name, array in packed.items()}
             if self.voxels.interpolate:
                 around = np.concatenate([cloud[f"corners_{level}"] for cloud in clouds]).astype(np.int64)

@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from lidistill.students.batch import PointBatch
 from lidistill.students.config import StudentConfig
 from lidistill.students.embedding import Embedding
+from lidistill.students.norms import build_norm, rowwise
+from lidistill.students.packing import Packing
 from lidistill.students.planes import Plane
 from lidistill.students.student import Student
 from lidistill.students.tokenizer import PLANES, PlaneTokenizer
@@ -31,23 +33,23 @@ class WaffleIron(Student):
         super().__init__()
         self.config = config
         self.tokenizer = PlaneTokenizer.of(config)
-        self.embedding = Embedding(config.in_channels, config.width)
+        self.embedding = Embedding(config.in_channels, config.width, per_cloud=config.norm == "instance")
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
 
     def forward(self, batch: PointBatch) -> Tensor:
         """Features (M, width) of the M packed points, in their order and in the type of ``batch.features``."""
         dtype = batch.features.dtype
         # Under autocast the sum over all layers stays in full precision; it costs a layer norm no memory.
-        tokens = self.embedding(batch.features, batch.prepared["neighbors"]).to(dtype)
+        tokens = self.embedding(batch.features, batch.prepared["neighbors"], batch.offsets).to(dtype)
         planes = [Plane.of(batch.prepared, plane, dtype) for plane in range(len(PLANES))]
-        clouds = batch.cloud_index() if self.training and self.config.drop_path else None
+        packing = batch.packing
         again = self.config.checkpointing and torch.is_grad_enabled()
         for depth, layer in enumerate(self.layers):
             plane = planes[depth % len(planes)]
             if again:
-                tokens = checkpoint(layer, tokens, plane, clouds, use_reentrant=False, context_fn=_contexts(layer))
+                tokens = checkpoint(layer, tokens, plane, packing, use_reentrant=False, context_fn=_contexts(layer))
             else:
-                tokens = layer(tokens, plane, clouds)
+                tokens = layer(tokens, plane, packing)
         return cast(Tensor, tokens)
 
 
@@ -60,18 +62,18 @@ class Layer(nn.Module):
         self.spatial = SpatialMix(config)
         self.channel = ChannelMix(config)
 
-    def forward(self, tokens: Tensor, plane: Plane, clouds: Tensor | None) -> Tensor:
-        """``tokens`` (M, C); ``clouds`` (M,) int64, the cloud of every row, when branches are to be dropped."""
-        tokens = tokens + self._drop(self.spatial(tokens, plane), plane, clouds)
-        return tokens + self._drop(self.channel(tokens), plane, clouds)
+    def forward(self, tokens: Tensor, plane: Plane, packing: Packing) -> Tensor:
+        """``tokens`` (M, C), packed points of the clouds in ``packing``; returns tokens (M, C)."""
+        tokens = tokens + self._drop(self.spatial(tokens, plane, packing), packing)
+        return tokens + self._drop(self.channel(tokens, packing), packing)
 
-    def _drop(self, branch: Tensor, plane: Plane, clouds: Tensor | None) -> Tensor:
-        """Leave the branch (M, C) out for whole clouds, at random, and scale those that are kept (drop path)."""
-        if clouds is None:
+    def _drop(self, branch: Tensor, packing: Packing) -> Tensor:
+        """In training leave the branch (M, C) out for whole clouds, at random, and scale those kept (drop path)."""
+        if not (self.training and self.drop_path):
             return branch
         keep = 1 - self.drop_path
-        factor = torch.rand(plane.clouds, device=branch.device).lt(keep).to(branch.dtype) / keep
-        return branch * factor[clouds, None]
+        factor = torch.rand(packing.clouds, device=branch.device).lt(keep).to(branch.dtype) / keep
+        return branch * factor[packing.index, None]
 
 
 class SpatialMix(nn.Module):
@@ -80,15 +82,15 @@ class SpatialMix(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         width = config.width
-        self.norm = _norm(config)
+        self.norm = build_norm(config.norm, width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.activation = _activation(config)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.scale = _layer_scale(width)
 
-    def forward(self, tokens: Tensor, plane: Plane) -> Tensor:
+    def forward(self, tokens: Tensor, plane: Plane, packing: Packing) -> Tensor:
         """(M, C) -> (M, C)."""
-        image = self.activation(self.conv1(plane.flatten(self.norm(tokens))))
+        image = self.activation(self.conv1(plane.flatten(rowwise(self.norm, tokens, packing))))
         # scaling the small weights instead of the image saves a pass over it and its copy for the backward pass
         weight = self.conv2.weight * self.scale[:, None, None, None]
         bias = cast(Tensor, self.conv2.bias) * self.scale
@@ -102,20 +104,16 @@ class ChannelMix(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         width = config.width
-        self.norm = _norm(config)
+        self.norm = build_norm(config.norm, width)
         self.linear1 = nn.Linear(width, width)
         self.activation = _activation(config)
         self.linear2 = nn.Linear(width, width)
         self.scale = _layer_scale(width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, packing: Packing) -> Tensor:
         """(M, C) -> (M, C)."""
-        hidden = self.activation(self.linear1(self.norm(tokens)))
+        hidden = self.activation(self.linear1(rowwise(self.norm, tokens, packing)))
         return functional.linear(hidden, self.linear2.weight * self.scale[:, None], self.linear2.bias * self.scale)
-
-
-def _norm(config: StudentConfig) -> nn.Module:
-    return nn.BatchNorm1d(config.width) if config.norm == "batch" else nn.LayerNorm(config.width)
 
 
 def _activation(config: StudentConfig) -> nn.Module:
