@@ -101,6 +101,17 @@ def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Pa
     assert chains["scratch"] == ["finetune", "evaluate"]
 
 
+def test_normalisation_asks_for_three_backbones_of_which_adaptation_has_one(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path)
+    ours, theirs = (
+        {job.folder: job for job in jobs(load_table(name).city, (0,), place)}
+        for name in ("normalisation", "adaptation")
+    )
+    assert [job.verb for job in ours.values()].count("pretrain") == 3
+    shared = [job.verb for folder, job in ours.items() if folder in theirs]
+    assert [shared.count(verb) for verb in ("pretrain", "probe", "evaluate", "adapt")] == [1, 2, 4, 4]
+
+
 PAIRS = """
 title: pairs
 data: {a: {sensor: spinning-32}, b: {sensor: spinning-64}, c: {sensor: spinning-32, style: old-town}}
@@ -275,7 +286,7 @@ columns:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no such file; built-in tables: adaptation, students, table1"),
+        (None, "there is no such file; built-in tables: adaptation, normalisation, students, table1"),
         ("[1, 2]", "holds no table"),
         ("a: [", "no readable YAML"),
         ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: Field required"),
