@@ -41,5 +41,5 @@ def real() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def tiny_rig() -> Callable[..., Path]:
-    """``tiny_rig(tmp_path, frames=3, cameras=1, labels=True, images=True, splits=True)``: a rig folder (city-16)."""
+    """``tiny_rig(tmp_path, frames=3, cameras=1, masks=False, splits=True, ...)``: a rig folder (city-16)."""
     return make_tiny_rig

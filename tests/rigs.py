@@ -47,12 +47,16 @@ def make_tiny_rig(
     *,
     labels: bool = True,
     images: bool = True,
+    masks: bool = False,
     splits: bool = True,
     height: int = 96,
     width: int = 192,
     seed: int = 0,
 ) -> Path:
-    """Write a rig folder of about 2000 points a frame (16 rings) whose last frame is the ``val`` split."""
+    """Write a rig folder of about 2000 points a frame (16 rings) whose last frame is the ``val`` split.
+
+    ``masks``: also the raw label of every pixel, 0 = sky.
+    """
     rng = np.random.default_rng(seed)
     for name in ("scans", *(["labels"] if labels else []), *(["images"] if images else [])):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -79,8 +83,11 @@ def make_tiny_rig(
             label[seen].astype(np.uint32).tofile(folder / "labels" / f"{stem}.label")
         for name, pose in poses.items() if images else ():
             (folder / "images" / name).mkdir(exist_ok=True)
-            picture = paint(pose, intrinsics, height, width, boxes)
+            picture, seen = paint(pose, intrinsics, height, width, boxes)
             Image.fromarray(picture).save(folder / "images" / name / f"{stem}.png")
+            if masks:
+                (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(seen).save(folder / "masks" / name / f"{stem}.png")
     rig = {
         "lidar": {"name": "tiny-16", "rate": 10, "rings": 16, "fov": [-25.0, 8.0], "intensity": [30.0, 20.0]},
         "cameras": {
@@ -113,12 +120,15 @@ def camera_pose(yaw: float) -> np.ndarray:
     return pose
 
 
-def paint(pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int, boxes: list) -> np.ndarray:
-    """(height, width, 3) uint8: the colour of what each pixel sees, darker with distance."""
+def paint(
+    pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int, boxes: list
+) -> tuple[np.ndarray, np.ndarray]:
+    """(height, width, 3) uint8: the colour of what each pixel sees, darker with distance; (height, width) raw label."""
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T @ pose[:3, :3]
     distance, label = cast(CAMERA_IN_LIDAR, rays / np.linalg.norm(rays, axis=1, keepdims=True), boxes)
     palette = np.zeros((64, 3))
     palette[list(COLORS)] = list(COLORS.values())
     shade = np.where(np.isfinite(distance), 1 - np.minimum(distance, 80) / 160, 1)
-    return (palette[label] * shade[:, None]).astype(np.uint8).reshape(height, width, 3)
+    picture = (palette[label] * shade[:, None]).astype(np.uint8)
+    return picture.reshape(height, width, 3), label.astype(np.uint8).reshape(height, width)

@@ -72,6 +72,9 @@ def test_help_needs_less_than_a_second_of_processor_time() -> None:
         (["probe", "--data", "here", "--out", "x", "--set", "learning_rate=1"], "learning_rate"),
         (["probe", "--data", "here", "--out", "x", "--recipe", "scalr"], "takes one of kind segment"),
         (["pretrain", "here", "--out", "x", "--recipe", "linear-probe"], "takes one of kind distil"),
+        (["pretrain", "here", "--out", "x", "--recipe", "city-images"], "is of kind teach; pretrain takes one of kind"),
+        (["teach-images", "here", "--out", "x", "--recipe", "city"], "city is of kind distil; teach-images takes one"),
+        (["teach-images", "nowhere", "--out", "x"], "nowhere"),
     ],
 )
 def test_fault_is_one_sentence(

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from lidistill.datasets.pictures.pictures import open_pictures
 from lidistill.datasets.source import open_source
 from lidistill.errors import InputError
+from lidistill.sensing.pairing import pair
 from lidistill.sensing.rigid import invert, transform
 from lidistill.simulator import scene, simulate, simulate_frame
 from lidistill.simulator import simulate as simulate_verb
@@ -71,6 +73,37 @@ def test_same_bytes_with_two_workers_and_after_an_interruption(folder, tmp_path)
         (again / name).unlink()
     simulate(again, sensor="solid-state", style="old-town", scenes=2, frames=2, seed=4)
     assert digest(again) == digest(folder)
+
+
+def test_masks_are_the_classes_of_the_pixels(folder, tmp_path):
+    """Beside the same files as without, but for the settings; they show what the lidar says of the points there."""
+    options = {"sensor": "solid-state", "style": "old-town", "scenes": 2, "frames": 2, "seed": 4}
+    out = simulate(tmp_path / "rig", **options, masks=True)
+    files = digest(out)
+    masks = {name: files.pop(name) for name in list(files) if name.startswith("masks/")}
+    plain = digest(folder)
+    assert files.pop("simulation.yaml") != plain.pop("simulation.yaml")
+    assert files == plain
+    assert sorted(masks) == [f"masks/front/{stem}.png" for stem in ("0000_00", "0000_01", "0001_00", "0001_01")]
+    place = scene("solid-state", "old-town", 1, seed=4, frames=2)
+    mask = np.array(Image.open(out / "masks/front/0001_01.png"))
+    np.testing.assert_array_equal(mask, simulate_frame(place, 1).image_labels["front"])
+    source, pictures = open_source(str(out)), open_pictures(str(out))
+    assert {split: len(rows) for split, rows in pictures.splits.items()} == {"train": 2, "val": 2}
+    for frame, picture in zip(source, pictures, strict=True):
+        pairs = pair(frame, frame.views[0])
+        u, v = np.round(pairs.pixels).astype(int).T
+        assert (picture.classes[v, u] == frame.labels[pairs.rows]).mean() > 0.9
+    for name in ("rig.yaml", "masks/front/0001_01.png"):
+        (out / name).unlink()
+    simulate(out, **options, masks=True)
+    assert {name: value for name, value in digest(out).items() if name.startswith("masks/")} == masks
+
+
+def test_masks_without_images(tmp_path):
+    with pytest.raises(InputError, match="masks are of images; leave one of --masks and --no-images out"):
+        simulate(tmp_path / "rig", sensor="solid-state", scenes=1, masks=True, images=False)
+    assert not (tmp_path / "rig").exists()
 
 
 def test_poses_are_those_of_the_recorded_frames(folder):

@@ -1,7 +1,5 @@
 """ResNets: dilation keeps the values, published files load."""
 
-import re
-
 import pytest
 import torch
 
@@ -9,6 +7,7 @@ from lidistill.errors import InputError
 from lidistill.teachers.config import TeacherConfig
 from lidistill.teachers.registry import load_teacher
 from lidistill.teachers.resnet import dilate
+from resnets import torchvision_names
 
 transformers = pytest.importorskip("transformers")
 
@@ -45,25 +44,6 @@ def test_folder_gives_a_dense_teacher(tmp_path):
     teacher = load_teacher(TeacherConfig(name=str(tmp_path), image_size=(64, 96)))
     assert (teacher.dim, teacher.stride, teacher.grid) == (64, 4, "origin")
     assert teacher(torch.rand(1, 3, 64, 96)).shape == (1, 64, 16, 24)
-
-
-def torchvision_names(state):
-    """transformers' names -> torchvision's."""
-    names = (
-        (r"^embedder\.embedder\.convolution", "conv1"),
-        (r"^embedder\.embedder\.normalization", "bn1"),
-        (r"^encoder\.stages\.(\d)\.layers\.(\d)", lambda m: f"layer{int(m[1]) + 1}.{m[2]}"),
-        (r"layer\.(\d)\.convolution", lambda m: f"conv{int(m[1]) + 1}"),
-        (r"layer\.(\d)\.normalization", lambda m: f"bn{int(m[1]) + 1}"),
-        (r"shortcut\.convolution", "downsample.0"),
-        (r"shortcut\.normalization", "downsample.1"),
-    )
-    renamed = {}
-    for key, value in state.items():
-        for pattern, name in names:
-            key = re.sub(pattern, name, key)
-        renamed[key] = value
-    return renamed
 
 
 def test_moco_file_loads(tmp_path):

@@ -16,6 +16,9 @@ from lidistill.sensing.files.atomic import write_atomically
 from lidistill.students.config import HeadConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import student_config
+from lidistill.teachers.image_network import ImageModel
+from lidistill.training.image_recipe import ImageRecipe
+from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.recipe import load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig, load_network
 
@@ -24,6 +27,21 @@ def config(seed: int = 0) -> RunConfig:
     recipe = load_recipe("city-probe", [f"seed={seed}", "student=waffleiron-2-16"])
     model = ModelConfig(student=recipe.student, head=HeadConfig(kind="probe", outputs=3), classes=("a", "b", "c"))
     return RunConfig(verb="probe", sources=("rig",), model=model, recipe=recipe)
+
+
+def test_a_run_of_an_image_network_is_no_lidar_network(tmp_path: Path) -> None:
+    model = ImageModel(network="small", classes=("road",), taxonomy="mine")
+    recipe = load_recipe("city-images")
+    assert isinstance(recipe, ImageRecipe)
+    made = ImageRun.create(tmp_path / "images", ImageRunConfig(model=model, recipe=recipe))
+    assert ImageRun.open(made.path).config == made.config
+    with pytest.raises(InputError, match="images: holds an image network; give it to pretrain, as --teacher"):
+        Run.open(made.path)
+    Run.create(tmp_path / "lidar", config())
+    with pytest.raises(InputError, match="lidar: holds a lidar network, expected an image network"):
+        ImageRun.open(tmp_path / "lidar")
+    with pytest.raises(InputError, match="does not exist; give the --out folder of teach-images"):
+        ImageRun.open(tmp_path / "none")
 
 
 def test_a_folder_says_all_that_is_needed_to_build_the_network_again(tmp_path: Path) -> None:

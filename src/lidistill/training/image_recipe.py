@@ -25,7 +25,7 @@ class ImageRecipe(Common):
     of teach-images; None = random."""
     image_size: Size
     """Height and width that every picture is resized to, multiples of 4; best that of the distillation to come."""
-    crop: Size | None = None
+    crop_size: Size | None = None
     """Height and width of the random piece of it that is learned from, multiples of 4; None = all of it."""
     flip: bool = True
     """Mirror every other piece."""
@@ -40,11 +40,12 @@ class ImageRecipe(Common):
 
     @model_validator(mode="after")
     def _sizes(self) -> ImageRecipe:
-        for name, size in (("image_size", self.image_size), ("crop", self.crop)):
-            if size is not None and any(side < 8 * STRIDE or side % STRIDE for side in size):
+        piece = self.crop_size or self.image_size
+        for name, size in (("image_size", self.image_size), ("crop_size", piece)):
+            if any(side < 8 * STRIDE or side % STRIDE for side in size):
                 raise ValueError(f"{name}: height and width must be multiples of {STRIDE}, from {8 * STRIDE} on")
-        if self.crop is not None and any(piece > side for piece, side in zip(self.crop, self.image_size, strict=True)):
-            raise ValueError("crop: no larger than image_size")
+        if piece[0] > self.image_size[0] or piece[1] > self.image_size[1]:
+            raise ValueError("crop_size: no larger than image_size")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError("zoom: two shares above 0, the smaller one first, such as [0.65, 1.45]")
         return self

@@ -41,7 +41,7 @@ def image_sample(picture: Picture, recipe: ImageRecipe, rng: np.random.Generator
         raise InputError(f"{picture.token}: has no mask; leave it out, or allow more bad_frames")
     image = prepare(picture.image(), recipe.image_size)[None]
     classes = torch.from_numpy(picture.classes[nearest_pixels(picture.classes.shape, recipe.image_size)])[None]
-    crop = recipe.crop or recipe.image_size
+    crop = recipe.crop_size or recipe.image_size
     pieces, cells = random_pieces(
         image, classes, crop, STRIDE, rng, zoom=recipe.zoom, stretch=recipe.stretch, flip=recipe.flip
     )
