@@ -197,7 +197,7 @@ def evaluate(teacher: CityTeacher, held_out: Pictures) -> dict:
     for image, label, where in tqdm(seen, total=len(held_out.images), desc="held-out"):
         features = teacher(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255)
         read = sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels, SIZE, teacher.grid)
-        found, truth = teacher.classify(read).argmax(1).numpy(), label[v.ravel(), u.ravel()].astype(np.int64)
+        found, truth = teacher.classifier(read).argmax(1).numpy(), label[v.ravel(), u.ravel()].astype(np.int64)
         raw += np.bincount(truth * CLASSES + found, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
         coarse, guess = (np.minimum(city.apply(a).astype(np.int64), 16) for a in (truth, found))  # 16 = sky
         matrix = np.bincount(coarse * 17 + guess, minlength=17**2).reshape(17, 17)

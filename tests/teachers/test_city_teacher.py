@@ -94,6 +94,6 @@ def test_reads_a_street_it_never_saw():
         pixels = torch.from_numpy(np.stack([u.ravel(), v.ravel()], 1) * np.array([448, 224]) / labels.shape[::-1])
         features = teacher(prepare(image, (224, 448))[None])
         read = sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels.float(), (224, 448), teacher.grid)
-        truth, found = classes.apply(labels[v, u].ravel()), classes.apply(teacher.classify(read).argmax(1).numpy())
+        truth, found = classes.apply(labels[v, u].ravel()), classes.apply(teacher.classifier(read).argmax(1).numpy())
         right, total = right + (truth == found).sum(), total + len(truth)
     assert right / total > 0.6

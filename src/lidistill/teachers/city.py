@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lidistill.errors import InputError
-from lidistill.teachers.teacher import Teacher
+from lidistill.taxonomy import raw_names
+from lidistill.teachers.teacher import Classifier, Teacher
 
 DIM = 64
 STRIDE = 4
 CLASSES = 37
-"""Raw classes of the taxonomy ``city-16``; 0 is the sky."""
+"""Raw classes of the city, those that ``city-16`` reads; 0 is the sky."""
 
 MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
 
@@ -95,22 +96,20 @@ class CityNetwork(CityEncoder):
 
 
 class CityTeacher(Teacher):
-    """``CityNetwork`` as a teacher: 64 features, stride 4, grid ``origin``."""
+    """``CityNetwork`` as a teacher: 64 features, stride 4, grid ``origin``; knows the raw classes of the city."""
 
     def __init__(self, network: CityNetwork) -> None:
         super().__init__(name="city", dim=DIM, stride=STRIDE, grid="origin", mean=MEAN, std=STD)
         self.network = network
+        layer, names = network.classifier, raw_names("city-16", "city")
+        assert layer.bias is not None
+        classes = tuple(names[number] for number in range(CLASSES))
+        self.classifier = Classifier(classes, "city", layer.weight.detach().flatten(1), layer.bias.detach())
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalised pictures -> features before the classifier."""
         out: Tensor = self.network(images)
         return out
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Features (..., 64) -> scores of the raw classes (..., 37) of ``city-16``, 0 = sky."""
-        layer = self.network.classifier
-        assert layer.bias is not None
-        return functional.linear(features, layer.weight.flatten(1), layer.bias)
 
 
 def load_city() -> CityTeacher:

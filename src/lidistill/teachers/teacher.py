@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lidistill.errors import InputError
 from lidistill.teachers.colors import ColorStatistics
@@ -28,6 +29,10 @@ class Classifier:
     taxonomy: str | None
     weight: Tensor
     bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (..., D) -> scores (..., C), on the device of the features."""
+        return functional.linear(features, self.weight.to(features), self.bias.to(features))
 
 
 class Teacher(nn.Module):

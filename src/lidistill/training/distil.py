@@ -249,7 +249,6 @@ def class_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: S
     soft, said = recipe.soft_labels, maps.teachers[0].classifier
     assert soft is not None
     assert said is not None
-    weight, bias = said.weight.to(fabric.device), said.bias.to(fabric.device)
 
     def loss(model: nn.Module, batch: DistilBatch) -> dict[str, Tensor]:
         with fabric.autocast():
@@ -257,7 +256,7 @@ def class_loss(fabric: Fabric, recipe: DistilRecipe, maps: FeatureMaps, names: S
         features, target, scores = model(batch.points, target)
         features = features[batch.rows]
         near = feature_error(features, target)
-        labels = soft_labels(scores[batch.rows], functional.linear(target, weight, bias), soft.temperature)
+        labels = soft_labels(scores[batch.rows], said(target), soft.temperature)
         parts = {"loss/features": near.detach(), "loss/classes": labels.detach()}
         return (
             {"loss": near + soft.weight * labels}
