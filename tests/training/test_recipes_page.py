@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
+from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.recipe import DistilRecipe, SegmentRecipe, load_recipe
 from lidistill.training.recipe_file import recipe_names
 from lidistill.training.schedules import CosineSchedule, RsqrtSchedule
@@ -17,11 +19,12 @@ ROWS = [re.split(r" *\| *", line.strip("| ")) for line in PAGE.splitlines() if l
 DEFAULTS = {}
 for row in ROWS:
     keys = re.findall(r"`(\w+)`", row[0])
-    DEFAULTS |= dict(zip(keys, [value.strip(" `") for value in row[1].split(",")] + [""] * len(keys), strict=False))
+    values = re.split(r",(?![^[]*\])", row[1])  # not those within a list
+    DEFAULTS |= dict(zip(keys, [value.strip(" `") for value in values] + [""] * len(keys), strict=False))
 
 
-@pytest.mark.parametrize("kind", [SegmentRecipe, DistilRecipe])
-def test_every_key_has_a_row_with_its_default(kind: type[SegmentRecipe]) -> None:
+@pytest.mark.parametrize("kind", [SegmentRecipe, DistilRecipe, ImageRecipe])
+def test_every_key_has_a_row_with_its_default(kind: type[BaseModel]) -> None:
     for key, field in kind.model_fields.items():
         assert key in DEFAULTS, f"docs/reference/recipes.md has no row for {key}"
         if not field.is_required() and key != "kind":
