@@ -157,6 +157,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert main(command(rig, tmp_path / "run", *extra)) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
     assert said in shown
+    assert not (tmp_path / "run").exists()
 
 
 def test_pictures_without_masks_teach_nothing(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:

@@ -96,3 +96,16 @@ def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path
     assert [row["step"] for row in rows if row["split"] == "target"] == [0, 1, 2]
     assert len(list((tmp_path / "two/rounds/2/guesses").iterdir())) == 3
     assert (tmp_path / "two/card.json").is_file()
+
+
+def test_two_processes_teach_an_image_network(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    """Every picture of val counts once, and one teacher is left behind."""
+    rig = tiny_rig(tmp_path / "rig", frames=3, cameras=3, masks=True)
+    small = ["--recipe", "city-images", "--epochs", "1", "--set", "width=0.25", "--set", "image_size=[64, 128]"]
+    small += ["--set", "crop_size=null", "--set", "workers=0", "--set", "batch_size=4", "--set", "devices=2"]
+    arguments = ["teach-images", str(rig), "--out", str(tmp_path / "run"), *small]
+    done = subprocess.run([sys.executable, "-m", "lidistill", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mIoU") == 1
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["data"]["frames"] == 3
+    assert (tmp_path / "run" / "teacher.pt2").is_file()

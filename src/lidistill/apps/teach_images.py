@@ -27,7 +27,7 @@ from lidistill.teachers.images import prepare
 from lidistill.training.engine import make_fabric, shared_image_run
 from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.image_run import ImageRun, ImageRunConfig
-from lidistill.training.images import learn_images
+from lidistill.training.images import first_network, learn_images
 
 log = logging.getLogger("lidistill")
 SHOWN = 4
@@ -65,11 +65,14 @@ def teach_images(
         recipe=chosen,
         version=__version__,
     )
+    network = first_network(config.model, chosen)
     fabric = make_fabric(chosen)
     run = shared_image_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d pictures, %d classes, network %s", len(train), len(taxonomy.classes), chosen.network)
-        trained = learn_images(fabric, run, train, held_out, chosen)
+        trained = learn_images(fabric, run, network, train, held_out, chosen)
+        if fabric.is_global_zero:
+            save_teacher(trained, run.path)
         if held_out is None:
             log.warning("%s has no split val: nothing to evaluate on", source)
         else:
@@ -78,7 +81,6 @@ def teach_images(
             return run.path
         draw_pictures(run, trained, held_out or train, taxonomy)
         log.info("report: %s", write_report(run.path))
-        save_teacher(trained, run.path)
         log.info("teacher: lidistill pretrain ... --teacher %s", run.path)
     return run.path
 

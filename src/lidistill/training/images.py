@@ -17,7 +17,7 @@ from lidistill.errors import InputError
 from lidistill.evaluation.pixels import evaluate_pictures
 from lidistill.sensing.frame import IGNORE
 from lidistill.teachers.city import load_city
-from lidistill.teachers.image_network import ImageNetwork, ResNetEncoder, normalise
+from lidistill.teachers.image_network import ImageModel, ImageNetwork, ResNetEncoder, normalise
 from lidistill.teachers.resnet import load_resnet50
 from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.image_run import ImageRun
@@ -33,17 +33,28 @@ RAREST = 1e-4
 """Classes with a smaller share of the pixels weigh no more than with this one."""
 
 
+def first_network(model: ImageModel, recipe: ImageRecipe) -> ImageNetwork:
+    """Random weights, drawn from the recipe's seed, and over them those that it starts from (see ``start_from``)."""
+    torch.manual_seed(recipe.seed)
+    network = ImageNetwork(model)
+    if recipe.start is not None:
+        start_from(network, recipe.start)
+    return network
+
+
 def learn_images(
-    fabric: Fabric, run: ImageRun, train: PictureSource, held_out: PictureSource | None, recipe: ImageRecipe
+    fabric: Fabric,
+    run: ImageRun,
+    network: ImageNetwork,
+    train: PictureSource,
+    held_out: PictureSource | None,
+    recipe: ImageRecipe,
 ) -> ImageNetwork:
-    """Train a network on the classes of ``train``, or go on from the run's checkpoint, and write it into ``run``.
+    """Train ``network`` on the classes of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
     About ten times the mIoU of up to 64 pictures of ``held_out`` is logged.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
-    network = ImageNetwork(run.config.model)
-    if recipe.start is not None:
-        start_from(network, recipe.start)
     network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weight = class_weights(train, len(run.config.model.classes), recipe.balance).to(fabric.device)
 
