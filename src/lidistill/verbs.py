@@ -357,8 +357,15 @@ def probe(
 def adapt(
     run: Positional[RunFolder],
     *,
-    source: Annotated[str, arg(metavar="SOURCE", help="Data with labels: rig folder, or NAME:/path.")],
-    target: Annotated[str, arg(metavar="SOURCE", help="Data of the new lidar; its labels, if any, are never learned.")],
+    source: Annotated[str | None, arg(metavar="SOURCE", help="Data with labels: rig folder, or NAME:/path.")] = None,
+    target: Annotated[
+        str | None, arg(metavar="SOURCE", help="Data of the new lidar; its labels, if any, are never learned.")
+    ] = None,
+    setting: Annotated[
+        str | None,
+        arg(metavar="NAME", help="Published pair, such as nuscenes-to-waymo: source, target, classes and map at once."),
+    ] = None,
+    data: Annotated[Path | None, arg(metavar="FOLDER", help="Holds the data sets of --setting; default: data.")] = None,
     out: Out,
     recipe: Annotated[str | None, arg(metavar="NAME", help="Built-in recipe or a .yaml file; default: muddos.")] = None,
     classes: Classes = None,
@@ -382,6 +389,9 @@ def adapt(
         $ lidistill pretrain nuscenes:/data/nuscenes my_rig/ --out runs/both
         $ lidistill adapt runs/both --source nuscenes:/data/nuscenes --target my_rig/ --out runs/mine
         $ lidistill predict runs/mine my_rig/scans/*.bin --out labels/
+        $ lidistill adapt runs/both --setting nuscenes-to-semantic-kitti --data /data --out runs/kitti
+
+    docs/reference/settings.md lists the settings.
     """
     from lidistill.apps.adapt import adapt as act
 
@@ -389,6 +399,8 @@ def adapt(
         run,
         source=source,
         target=target,
+        setting=setting,
+        data=data,
         out=out,
         recipe=recipe,
         classes=classes,

@@ -112,6 +112,44 @@ def test_normalisation_asks_for_three_backbones_of_which_adaptation_has_one(tmp_
     assert [shared.count(verb) for verb in ("pretrain", "probe", "evaluate", "adapt")] == [1, 2, 4, 4]
 
 
+def test_a_setting_says_which_data_and_which_classes(tmp_path: Path) -> None:
+    scale = load_table("adaptation").at("paper")
+    row = next(row for row in scale.rows if row.setting == "synlidar-to-semantic-poss")
+
+    def said(column: str) -> list[tuple[str, tuple[str, ...], str | None, str | None]]:
+        (chosen,) = (one for one in scale.columns if one.name == column)
+        chain = last_job(scale, row, chosen, 0, Place(tmp_path, Path("/d"))).chain()
+        options = [dict(job.options) for job in chain]
+        return [(j.verb, j.sources, o.get("classes"), o.get("map")) for j, o in zip(chain, options, strict=True)]
+
+    source, target = "synlidar:/d/synlidar?split=pseudo-val&reach=50", "semantic-poss:/d/semantic-poss"
+    assert said("source") == [
+        ("finetune", (source,), "synlidar-22", None),
+        ("evaluate", (target,), None, "poss-13"),
+    ]
+    assert said("oracle")[1:] == [("probe", (target,), "poss-13", None), ("evaluate", (target,), None, "poss-13")]
+    backbone, head, adapted = said("self-training")
+    assert (backbone[0], backbone[2:]) == ("pretrain", (None, None))
+    assert head == ("probe", (source,), "synlidar-22", None)
+    assert adapted == ("adapt", (source, target), "synlidar-22", "poss-13")
+
+
+def test_settings_share_what_they_have_in_common(tmp_path: Path) -> None:
+    """One backbone for all, one head for each source, one plain backbone for tables of the paper."""
+    place = Place(tmp_path, tmp_path)
+    planned = jobs(load_table("adaptation").at("paper"), (0,), place)
+    assert [job.verb for job in planned].count("pretrain") == 1
+    heads = [job for job in planned if job.verb == "probe" and dict(job.options)["recipe"] == "muddos-head"]
+    assert len({job.folder for job in heads if dict(job.options)["classes"] in ("nuscenes-16", "synlidar-22")}) == 2
+    table7 = {job.folder for job in jobs(load_table("table7").at("paper"), (0,), place)}
+    assert next(job.folder for job in planned if job.verb == "pretrain") in table7
+
+
+def test_data_of_a_setting_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data sets are missing: .*semantic-kitti, .*semantic-poss.*, .*waymo"):
+        reproduce("adaptation", scale="paper", data=tmp_path / "nowhere", work=tmp_path / "work")
+
+
 PAIRS = """
 title: pairs
 data: {a: {sensor: spinning-32}, b: {sensor: spinning-64}, c: {sensor: spinning-32, style: old-town}}
@@ -286,7 +324,7 @@ columns:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no such file; built-in tables: adaptation, normalisation, students, table1"),
+        (None, "there is no such file; built-in tables: adaptation, "),
         ("[1, 2]", "holds no table"),
         ("a: [", "no readable YAML"),
         ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: Field required"),

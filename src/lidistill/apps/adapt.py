@@ -20,6 +20,7 @@ from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card, write_card
 from lidistill.evaluation.class_map import maps_between
+from lidistill.evaluation.settings import load_setting
 from lidistill.students.network import Network
 from lidistill.training.adapt import adapt as self_training
 from lidistill.training.data import open_split
@@ -36,8 +37,10 @@ HEAD = "head"
 def adapt(
     run: str | Path,
     *,
-    source: str,
-    target: str,
+    source: str | None = None,
+    target: str | None = None,
+    setting: str | None = None,
+    data: str | Path | None = None,
     out: str | Path,
     recipe: str | None = None,
     classes: str | None = None,
@@ -54,6 +57,7 @@ def adapt(
     )
     if not isinstance(chosen, AdaptRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; adapt takes one of kind adapt")
+    source, target, classes, map = pair(source, target, setting, data, classes, map)
     given = Run.open(run)
     if Path(out).resolve() == given.path.resolve():
         raise InputError(f"--out {out}: is the run that is to be adapted; choose another folder")
@@ -98,6 +102,30 @@ def adapt(
         draw_gallery(opened, adapted, unlabelled)
         log.info("report: %s", write_report(opened.path))
     return opened.path
+
+
+def pair(
+    source: str | None,
+    target: str | None,
+    setting: str | None,
+    data: str | Path | None,
+    classes: str | None,
+    map: str | None,
+) -> tuple[str, str, str | None, str | None]:
+    """Source, target, the classes to learn and those to compare in: as they are given, or those of ``setting``."""
+    if setting is None:
+        if source is None or target is None:
+            raise InputError("adapt needs --source and --target, or a --setting that names both")
+        if data is not None:
+            raise InputError(f"--data {data}: only a --setting looks for its data there; leave it out")
+        return source, target, classes, map
+    given = {"--source": source, "--target": target, "--classes": classes, "--map": map}
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"--setting {setting} says what {option} is; leave out one of them")
+    named = load_setting(setting)
+    folder = Path("data" if data is None else data).expanduser()
+    return named.open("source", folder), named.open("target", folder), named.learned, named.compared
 
 
 def _with_head(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Sequences:
     taxonomy: Taxonomy
     frames: Names
     splits: Mapping[str, tuple[int, ...]]
+    reach: float = math.inf
+    """Points farther from the lidar than so many metres are left out."""
 
     def split(self, name: str) -> Source:
         """The frames of one split."""
@@ -47,7 +50,7 @@ class Sequences:
         sequence, stem = self.frames[index]
         scan = self.root / sequence / "velodyne" / f"{stem}.bin"
         labels = self.root / sequence / "labels" / f"{stem}.label"
-        return make_frame(
+        frame = make_frame(
             read_points(scan, 4),
             scan,
             token=f"{self.name}/{sequence}/{stem}",
@@ -55,6 +58,7 @@ class Sequences:
             labels=labels if labels.exists() else None,
             taxonomy=self.taxonomy,
         )
+        return within(frame, self.reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,27 @@ def stems(folder: Path, suffix: str = ".bin") -> list[str]:
         return []
     # a hundred thousand paths take pathlib's glob seconds
     return sorted(n.removesuffix(suffix) for n in os.listdir(folder) if n.endswith(suffix) and not n.startswith("."))
+
+
+def parse_reach(spec: str, text: str) -> float:
+    """Metres of the option ``reach``, infinite where it is empty; ``InputError`` for what is no length."""
+    try:
+        metres = float(text or "inf")
+    except ValueError:
+        metres = math.nan
+    if not metres > 0:
+        raise InputError(f"{spec}: reach {text!r} is no length; expected metres, for example reach=50")
+    return metres
+
+
+def within(frame: Frame, reach: float) -> Frame:
+    """The points up to ``reach`` metres from the lidar; ``InputError`` when there is none."""
+    if math.isinf(reach):
+        return frame
+    near = frame.select(np.linalg.norm(frame.points, axis=1) <= reach)
+    if not len(near):
+        raise InputError(f"{frame.token}: none of its {len(frame)} points lies within {reach:g} m; open without reach")
+    return near
 
 
 def splits_by_sequence(frames: Names, sequences: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, ...]]:

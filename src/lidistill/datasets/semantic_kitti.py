@@ -5,6 +5,7 @@ Licence of the data: KITTI CC BY-NC-SA 3.0, labels CC BY-NC-SA 4.0 (non-commerci
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -47,6 +48,8 @@ class SemanticKitti:
     frames: kitti.Names
     name: str = NAME
     sensor: Sensor = SENSOR
+    reach: float = math.inf
+    """Points farther from the lidar than so many metres are left out."""
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
@@ -82,6 +85,7 @@ class SemanticKitti:
             taxonomy=self.taxonomy,
             views=self._views(sequence, root / CAMERA / f"{stem}.png"),
         )
+        frame = kitti.within(frame, self.reach)
         to_world = read_poses(root).get(int(stem)) if stem.isdecimal() else None
         return frame if to_world is None else replace(frame, pose=Pose(f"{NAME}/{sequence}", to_world))
 
@@ -94,22 +98,26 @@ class SemanticKitti:
         return (CameraView(CAMERA, height, width, camera.intrinsics, camera.from_lidar, load),)
 
 
-def open_semantic_kitti(path: Path, classes: str | None = None) -> SemanticKitti:
+def open_semantic_kitti(path: Path, classes: str | None = None, *, reach: str = "") -> SemanticKitti:
     """Open ``path``, ``path/dataset`` or ``path/dataset/sequences``; a sequence is there if it has scans.
 
-    Raises ``InputError`` when no scan is found, or a sequence with images has no usable ``calib.txt``.
+    ``reach``: points farther from the lidar than so many metres are left out, with their labels. Raises ``InputError``
+    when no scan is found, a sequence with images has no usable ``calib.txt``, and for a ``reach`` that is no length.
     """
+    spec = f"{NAME}:{path}" + f"?reach={reach}" * bool(reach)
+    metres = kitti.parse_reach(spec, reach)
     folder(path, LAYOUT)
     places = (path / "dataset" / "sequences", path / "sequences", path)
     known = sorted(sequence for sequences in SPLITS.values() for sequence in sequences)
     sequences, frames = kitti.find_sequences(path, places, known, LAYOUT)
     with_images = [s for s in dict.fromkeys(s for s, _ in frames) if (sequences / s / CAMERA).is_dir()]
     return SemanticKitti(
-        spec=f"{NAME}:{path}",
+        spec=spec,
         sequences=sequences,
         taxonomy=class_lists.load(classes or "semantic-kitti-19", NAME),
         calibrations={sequence: read_calibration(sequences / sequence / "calib.txt") for sequence in with_images},
         frames=frames,
+        reach=metres,
     )
 
 

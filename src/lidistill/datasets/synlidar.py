@@ -31,19 +31,23 @@ PSEUDO_VAL = "08"
 CHOICES = ("all", "pseudo-val")
 
 
-def open_synlidar(path: Path, classes: str | None = None, *, split: str = "all", frames: str = "") -> kitti.Sequences:
+def open_synlidar(
+    path: Path, classes: str | None = None, *, split: str = "all", frames: str = "", reach: str = ""
+) -> kitti.Sequences:
     """Open ``path`` or the sub-set in it; classes ``synlidar-19`` (those of SemanticKITTI) unless others are asked for.
 
     ``split``: ``all`` scans are ``train``, or ``pseudo-val``: sequence 08 is ``val``. ``frames``: a JSON file
-    ``{"train": {"00": [249, ...]}, "validation": {...}}`` of scan numbers instead. Raises ``InputError`` when no scan
-    is found, and for an unknown option or a damaged list.
+    ``{"train": {"00": [249, ...]}, "validation": {...}}`` of scan numbers instead. ``reach``: points farther from
+    the lidar than so many metres are left out. Raises ``InputError`` when no scan is found, and for an unknown option,
+    a damaged list, or a ``reach`` that is no length.
     """
     folder(path, LAYOUT)
-    given = {"split": split * (split != "all"), "frames": quote(frames)}
+    given = {"split": split * (split != "all"), "frames": quote(frames), "reach": reach}
     query = "&".join(f"{key}={value}" for key, value in given.items() if value)
     spec = f"{NAME}:{path}" + f"?{query}" * bool(query)
     if split not in CHOICES:
         raise InputError(f"{spec}: unknown split {split!r}{nearest(split, CHOICES)}")
+    metres = kitti.parse_reach(spec, reach)
     places = [path / below for below in ("", "sequences", "SubDataset", "SubDataset/sequences")]
     root, scans = kitti.find_sequences(path, places, SEQUENCES, LAYOUT)
     val = PSEUDO_VAL if split == "pseudo-val" else None
@@ -57,6 +61,7 @@ def open_synlidar(path: Path, classes: str | None = None, *, split: str = "all",
         taxonomy=class_lists.load(classes or "synlidar-19", NAME),
         frames=scans,
         splits=with_fractions(splits, strided),
+        reach=metres,
     )
 
 

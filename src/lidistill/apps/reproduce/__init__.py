@@ -120,7 +120,7 @@ def _whence(name: str) -> str:
 def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Place, size: str) -> str:
     """What would be run: the data, every command, and at the paper's scale what it costs."""
     lines = [f"{name}: {table.title}", *([scale.says] if scale.says else []), "", "data"]
-    for known, place_of in ((known, place.source(key, known)) for key, known in scale.data.items()):
+    for known, place_of in ((known, place.source(key, known)) for key, known in scale.all_data().items()):
         there = "simulated when it is not there" if isinstance(known, City) else "expected"
         lines.append(f"  {place_of} ({there})")
     lines += ["", "teachers", *(f"  {one} ({_whence(one)})" for one in teachers(planned))]

@@ -46,8 +46,13 @@ SCANS = {
     "semantic-kitti": 19_130,
     "pandaset-64": 3_920,
     "pandaset-gt": 3_920,
+    "pandaset-64?split=temporal": 3_800,
+    "semantic-poss": 2_488,
+    "synlidar": 19_840,
+    "waymo": 23_691,
 }
-"""Training scans of the data sets (ScaLR: 55 100 in all; SLidR: the 600 scenes of its mini-train)."""
+"""Training scans of the data sets (ScaLR: 55 100 in all; SLidR: the 600 scenes of its mini-train; SynLiDAR: the whole
+sub-set; Waymo: frames with labels)."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ log = logging.getLogger("lidistill")
 def prepare(scale: Scale, place: Place) -> None:
     """Simulate the cities that are not there; a missing data set is one sentence that names all."""
     missing = []
-    for name, known in scale.data.items():
+    for name, known in scale.all_data().items():
         if isinstance(known, City):
             folder = place.city(known)
             if not (folder / "rig.yaml").is_file():

@@ -112,8 +112,9 @@ def _job(
     options: tuple[str, ...],
     parent: Job | None,
 ) -> Job:
-    names = tuple(row.data.get(name, name) for name in step.data or ((column.data,) if column.data else ()))
-    sources = tuple(place.source(name, scale.data[name]) for name in names)
+    called = step.data or ((column.data,) if column.data else ())
+    known = [found for name in called if (found := scale.known(row, name)) is not None]
+    sources = tuple(place.source(name, data) for name, data in known)
     chosen = dict(step.options)
     if parent is None:
         chosen = {**({"student": row.student} if row.student else {}), **chosen}
@@ -124,7 +125,8 @@ def _job(
     said = tuple(
         (key, tuple(value) if isinstance(value, list) else value) for key, value in chosen.items() if value != ()
     )
-    folder = _folder(place, step.verb, names, [_defined(name, scale.data[name]) for name in names], said, seed, parent)
+    names = tuple(name for name, _ in known)
+    folder = _folder(place, step.verb, names, [_defined(name, data) for name, data in known], said, seed, parent)
     # an option that is data itself has a name like all data of the table
     given = tuple((key, place.source(str(v), scale.data[str(v)]) if key == "released" else v) for key, v in said)
     return Job(step.verb, sources, given, seed, folder, parent)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lidistill import verbs
 from lidistill.errors import InputError, nearest
+from lidistill.evaluation.settings import Setting, load_setting
 
 FOLDER = resources.files("lidistill.apps.reproduce") / "tables"
 VERBS = ("pretrain", "probe", "finetune", "adapt", "evaluate")
@@ -76,16 +77,38 @@ class Line(_Part):
     """Those it has a figure in; None = all."""
     data: dict[str, str] = Field(default_factory=dict)
     """Names by which the columns' steps call data of the table in this row, such as ``source`` and ``target``."""
+    setting: str | None = None
+    """A setting of adaptation by name: its data are the ``source`` and the ``target`` of the columns' steps, its class
+    lists those in which they are read and compared.
+    """
     recipes: str = ""
     """Put before the names of the columns' recipes: ``scalr-plus-`` takes those published with ScaLR+."""
     open: str | None = None
     """Why this row cannot be made yet."""
 
     def adapted(self, step: Step) -> Step:
-        """A column's step with the recipe of this row."""
-        if "recipe" not in step.options or not self.recipes:
-            return step
-        return step.model_copy(update={"options": step.options | {"recipe": self.recipes + step.options["recipe"]}})
+        """A column's step with the recipe of this row and the class lists of its setting."""
+        options = dict(step.options)
+        if "recipe" in options and self.recipes:
+            options["recipe"] = self.recipes + options["recipe"]
+        if self.setting is not None:
+            options |= _class_lists(load_setting(self.setting), step)
+        return step.model_copy(update={"options": options})
+
+
+def _class_lists(setting: Setting, step: Step) -> dict[str, Any]:
+    """Options of a step on the data of a setting; what learns the labels of the target learns the classes compared."""
+    common = {} if setting.compared is None else {"map": setting.compared}
+    match step.verb, step.data:
+        case "evaluate", _:
+            return common
+        case "adapt", _:
+            return {"classes": setting.learned, **common}
+        case "probe" | "finetune", ("source",):
+            return {"classes": setting.learned}
+        case "probe" | "finetune", ("target",):
+            return {"classes": setting.compared or setting.learned}
+    return {}
 
 
 class Column(_Part):
@@ -118,7 +141,7 @@ class Scale(_Part):
             of_columns = (step for column in columns for step in column.steps)
             for step in (*row.steps, *of_columns):
                 for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
-                    if row.data.get(name, name) not in self.data:
+                    if self.known(row, name) is None:
                         raise ValueError(f"no data {name!r}{nearest(name, [*self.data, *row.data])}")
                 if step.verb == "adapt" and len(step.data) != 2:
                     raise ValueError(f"adapt has two data, source and target, not {len(step.data)}")
@@ -129,6 +152,20 @@ class Scale(_Part):
                 if name not in {column.name for column in self.columns}:
                     raise ValueError(f"row {row.name!r}: there is no column {name!r}")
         return self
+
+    def known(self, row: Line, name: str) -> tuple[str, City | str] | None:
+        """What a step of ``row`` calls ``name``: the name that it has in all tables, and the data; None = nothing."""
+        if row.setting is not None and name in ("source", "target"):
+            setting = load_setting(row.setting)
+            return str(getattr(setting, name)), setting.spec(name)
+        name = row.data.get(name, name)
+        return (name, self.data[name]) if name in self.data else None
+
+    def all_data(self) -> dict[str, City | str]:
+        """Those of the table, and those of the settings of its rows under their specs."""
+        named = [load_setting(row.setting) for row in self.rows if row.setting is not None]
+        specs = (setting.spec(part) for setting in named for part in ("source", "target"))
+        return {**self.data, **{spec: spec for spec in specs if spec not in self.data.values()}}
 
     def cells(self) -> Iterator[tuple[Line, Column]]:
         """Row by row, those that can be made."""
