@@ -378,6 +378,16 @@ def test_files_get_the_usual_permissions(tmp_path):
     assert stat.S_IMODE((tmp_path / "scan.ply").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
 
 
+def test_so_do_files_whose_writer_makes_one_of_its_own(tmp_path):
+    def private(file):
+        file.unlink()
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    (tmp_path / "usual").write_text("")
+    write_atomically(tmp_path / "weights", private)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
 def test_unknown_suffix(tmp_path):
     for call in (lambda p: read_points(p), lambda p: write_points(p, cloud())):
         with pytest.raises(InputError, match=r"unknown point file '.plyy'; did you mean '.ply'"):
