@@ -361,6 +361,7 @@ def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.Captur
     [
         ("verb: probe, recipe", "verb: probe, recip", "probe has no option 'recip'; did you mean 'recipe'"),
         ("data: [rig], epochs", "data: [rigg], epochs", "no data 'rigg'; did you mean 'rig'"),
+        ("data: rig, steps", "data: rigg, steps", "no data 'rigg'; did you mean 'rig'"),
         ("paper: one", "paper: two", "the paper has no row 'two'"),
         ("paper: B", "paper: C", "the paper has no column 'C'"),
         ("columns: [finetuned]", "columns: [tuned]", "there is no column 'tuned'"),

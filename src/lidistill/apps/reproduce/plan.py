@@ -113,7 +113,7 @@ def _job(
     parent: Job | None,
 ) -> Job:
     called = step.data or ((column.data,) if column.data else ())
-    known = [found for name in called if (found := scale.known(row, name)) is not None]
+    known = [scale.known(row, name) for name in called]
     sources = tuple(place.source(name, data) for name, data in known)
     chosen = dict(step.options)
     if parent is None:

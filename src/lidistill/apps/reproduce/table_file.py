@@ -137,12 +137,14 @@ class Scale(_Part):
     @model_validator(mode="after")
     def _known(self) -> Scale:
         for row in self.rows:
-            columns = (column for column in self.columns if row.columns is None or column.name in row.columns)
+            columns = [column for column in self.columns if row.columns is None or column.name in row.columns]
+            for column in columns:
+                if column.data is not None:
+                    self.known(row, column.data)
             of_columns = (step for column in columns for step in column.steps)
             for step in (*row.steps, *of_columns):
                 for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
-                    if self.known(row, name) is None:
-                        raise ValueError(f"no data {name!r}{nearest(name, [*self.data, *row.data])}")
+                    self.known(row, name)
                 if step.verb == "adapt" and len(step.data) != 2:
                     raise ValueError(f"adapt has two data, source and target, not {len(step.data)}")
         if self.baseline is not None and self.baseline not in {row.name for row in self.rows}:
@@ -153,13 +155,18 @@ class Scale(_Part):
                     raise ValueError(f"row {row.name!r}: there is no column {name!r}")
         return self
 
-    def known(self, row: Line, name: str) -> tuple[str, City | str] | None:
-        """What a step of ``row`` calls ``name``: the name that it has in all tables, and the data; None = nothing."""
+    def known(self, row: Line, name: str) -> tuple[str, City | str]:
+        """What a step of ``row`` calls ``name``: the name that it has in all tables, and the data.
+
+        Raises ``ValueError`` where nothing has that name.
+        """
         if row.setting is not None and name in ("source", "target"):
             setting = load_setting(row.setting)
             return str(getattr(setting, name)), setting.spec(name)
-        name = row.data.get(name, name)
-        return (name, self.data[name]) if name in self.data else None
+        called = row.data.get(name, name)
+        if called not in self.data:
+            raise ValueError(f"no data {name!r}{nearest(name, [*self.data, *row.data])}")
+        return called, self.data[called]
 
     def all_data(self) -> dict[str, City | str]:
         """Those of the table, and those of the settings of its rows under their specs."""
