@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from lidistill.cli import main
+from lidistill.students.config import HeadConfig
 from lidistill.teachers.registry import load_teachers
 from lidistill.training import distil
 from lidistill.training.recipe import DistilRecipe
@@ -47,7 +48,7 @@ def test_two_teachers_from_the_command_line(world: Path) -> None:
     run = Run.open(world / "run")
     assert isinstance(run.config.recipe, DistilRecipe)
     assert [t.weight for t in run.config.recipe.teachers] == [1.0, 0.5]
-    assert run.config.model.head.model_dump() == {"kind": "mlp", "outputs": 17, "hidden": 17, "calibration": None}
+    assert run.config.model.head == HeadConfig(kind="mlp", outputs=17, hidden=17)
     network, _ = run.load_network()
     assert network.head.output.out_features == 17
     rows = [row for row in run.metrics() if row["split"] == "train"]

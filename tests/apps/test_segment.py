@@ -85,6 +85,34 @@ def test_a_card_says_how_the_backbone_was_distilled(here: Path) -> None:
     assert "the backbone has random weights and keeps them" in (here / "r" / "log.txt").read_text()
 
 
+def test_a_head_in_the_space_of_the_teachers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``reads=outputs``: the distillation head stays below the new head, frozen when probing, and goes on learning when
+    finetuning; convolutions between them come along.
+    """
+    small = ["--data", "rig", "--epochs", "1", *SMALL, "--set", "reads=outputs"]
+    for name, more in (("plain", []), ("calibrated", ["--set", "calibration={layers: 1, voxel: 0.5}"])):
+        if more:
+            teach = ["--recipe", "city", "--teacher", "patches.pt2", "--student", "waffleiron-2-16", "--epochs", "1"]
+            teach += ["--set", "teacher.image_size=[48, 96]", "--set", "min_pairs=8", *SMALL, *more]
+            assert main(["pretrain", "rig", "--out", str(here / name), *teach]) == 0
+        given = here / name if more else Path("run")
+        assert main(["probe", str(given), "--out", str(here / f"{name}-p"), "--recipe", "city-probe", *small]) == 0
+        distilled, probed = (Run.open(path).load_network()[0] for path in (given, here / f"{name}-p"))
+        assert probed.head_config.reads == distilled.head_config
+        before, after = distilled.state_dict(), probed.state_dict()
+        kept = {key: f"space.{key.removeprefix('head.')}" if key.startswith("head.") else key for key in before}
+        assert all(torch.equal(before[key], after[there]) for key, there in kept.items())
+        assert probed.head.norm.num_features == distilled.head_config.outputs
+        tune = ["--recipe", "city-finetune", *small]
+        assert main(["finetune", str(here / f"{name}-p"), "--out", str(here / f"{name}-f"), *tune]) == 0
+        tuned = Run.open(here / f"{name}-f").load_network()[0]
+        assert tuned.head_config == probed.head_config
+        assert not torch.equal(tuned.space.output.weight, probed.space.output.weight)
+    capsys.readouterr()
+    assert main(["finetune", "--student", "waffleiron-1-8", "--out", str(here / "s"), *small]) == 2
+    assert "reads = outputs needs a run that was distilled" in capsys.readouterr().err
+
+
 def test_a_student_that_nobody_chose_is_named(
     here: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,14 @@ def test_the_same_network_asked_in_two_ways_is_two() -> None:
 
 def test_heads() -> None:
     linear, wide = recipe("scalr", None), recipe("scalr-plus", None)
-    assert head(linear, [1024]).model_dump() == {"kind": "linear", "outputs": 1024, "hidden": None, "calibration": None}
-    assert head(wide, [1024]).model_dump() == {"kind": "mlp", "outputs": 1024, "hidden": 2048, "calibration": None}
+    assert head(linear, [1024]) == HeadConfig(kind="linear", outputs=1024, hidden=None)
+    assert head(wide, [1024]) == HeadConfig(kind="mlp", outputs=1024, hidden=2048)
     # two layers, no narrower than the student (768) and what it is to say
-    assert head(linear, [1024, 512]).model_dump() == {"kind": "mlp", "outputs": 1536, "hidden": 1536, "calibration": None}
-    assert head(linear, [64, 64]).model_dump() == {"kind": "mlp", "outputs": 128, "hidden": 768, "calibration": None}
-    assert head(wide, [1024, 512]).model_dump() == {"kind": "mlp", "outputs": 1536, "hidden": 2048, "calibration": None}
+    assert head(linear, [1024, 512]).model_dump() == {
+        "kind": "mlp",
+        "outputs": 1536,
+        "hidden": 1536,
+        "calibration": None,
+    }
+    assert head(linear, [64, 64]) == HeadConfig(kind="mlp", outputs=128, hidden=768)
+    assert head(wide, [1024, 512]) == HeadConfig(kind="mlp", outputs=1536, hidden=2048)

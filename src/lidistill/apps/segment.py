@@ -92,7 +92,12 @@ def segment(
     train = _training_part(source, chosen)
     _warn_of_unknown_labels(train)
     found = None if labels is None else label_report(spec, classes)
-    head = HeadConfig(kind="probe", outputs=len(taxonomy.classes), hidden=chosen.head_hidden)
+    head = HeadConfig(
+        kind="probe",
+        outputs=len(taxonomy.classes),
+        hidden=chosen.head_hidden,
+        reads=_space(chosen, known, from_scratch),
+    )
     # a head that knows these classes, of a probe or of FSKD, need not be found again while the backbone moves with it
     goes_on = verb == "finetune" and known is not None and known.classes == taxonomy.classes and not from_scratch
     if goes_on and known is not None and chosen.head_hidden in (None, known.head.hidden):
@@ -117,11 +122,11 @@ def segment(
     )
     start: dict[str, dict[str, Any]] = {}
     if network is not None and known is not None and not from_scratch:
-        start["backbone"] = network.backbone.state_dict()
-        if goes_on and head == known.head:
-            start["head"] = network.head.state_dict()
-            if network.calibration is not None:
-                start["calibration"] = network.calibration.state_dict()
+        # the head of a run that was only distilled speaks in the space of its teachers
+        parts = {**network.distilled, "space" if known.classes is None else "head": network.head}
+        below = ("backbone",) if head.reads is None else ("backbone", "calibration", "space")
+        same = goes_on and head == known.head
+        start = {name: part.state_dict() for name, part in parts.items() if same or name in below}
     fabric = make_fabric(chosen)
     run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
@@ -171,6 +176,21 @@ def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None
     plus = taught.recipe.startswith("scalr-plus")
     share = {0.01: "-nuscenes-1", 0.1: "-nuscenes-10"}.get(fraction or 1.0, "-nuscenes" if plus else "")
     return ("scalr-plus-" if plus else "") + ("few-labels" if few else f"finetune{share}")
+
+
+def _space(recipe: SegmentRecipe, known: ModelConfig | None, from_scratch: bool) -> HeadConfig | None:
+    """The distillation head that the head will read, if the recipe asks for it: that of a distilled run, or of one that
+    reads it already. Raises ``InputError`` where there is none.
+    """
+    if recipe.reads == "features":
+        return None
+    found = None if known is None else known.head if known.classes is None else known.head.reads
+    if found is None or from_scratch:
+        raise InputError(
+            f"recipe {recipe.name}: reads = outputs needs a run that was distilled and has learned no classes yet; name "
+            "one, or read the backbone's features with --set reads=features"
+        )
+    return found
 
 
 def _student(given: StudentConfig, recipe: SegmentRecipe) -> StudentConfig:

@@ -138,6 +138,14 @@ class HeadConfig(BaseModel):
     """Width of the hidden layer, if there is one."""
     calibration: CalibrationConfig | None = None
     """Self-calibrated convolutions between the student's features and these layers; None = none."""
+    reads: HeadConfig | None = None
+    """The distillation head whose outputs, as unit vectors, this one reads; None = it reads the features."""
+
+    @model_validator(mode="after")
+    def _one_calibration(self) -> HeadConfig:
+        if self.reads is not None and (self.calibration or self.reads.reads):
+            raise ValueError("a head that reads another has no calibration of its own, and that reads features")
+        return self
 
     @model_validator(mode="after")
     def _hidden_layer(self) -> HeadConfig:

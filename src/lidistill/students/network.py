@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lidistill.students.batch import PointBatch, Tokenizer
 from lidistill.students.calibration import CalibratedTokenizer, Calibration
@@ -12,23 +13,38 @@ from lidistill.students.registry import build_student
 
 
 class Network(nn.Module):
-    """``backbone`` (a ``Student``), ``calibration`` of its features if the head asks for it, and ``head``."""
+    """``backbone`` (a ``Student``) and ``head``; between them, if the head asks for it, ``calibration`` of the features
+    and ``space``, the head by which the student was distilled: what it says there as a unit vector is what is read.
+    """
 
     def __init__(self, config: StudentConfig, head: HeadConfig) -> None:
         super().__init__()
         self.backbone = build_student(config)
-        wanted = head.calibration
-        self.calibration = None if wanted is None else Calibration(self.backbone.width, wanted.layers)
-        self.head = build_head(self.backbone.width, head)
+        width, below = self.backbone.width, head.reads
+        self.calibrated = (below or head).calibration
+        self.calibration = None if self.calibrated is None else Calibration(width, self.calibrated.layers)
+        self.space = None if below is None else build_head(width, below)
+        self.head = build_head(width if below is None else below.outputs, head)
         self.head_config = head
 
     @property
     def tokenizer(self) -> Tokenizer:
         """What prepares clouds for all parts."""
-        wanted, student = self.head_config.calibration, self.backbone
-        if wanted is None:
+        student = self.backbone
+        if self.calibrated is None:
             return student.tokenizer
-        return CalibratedTokenizer(student.tokenizer, wanted.voxel, student.config.fov)
+        return CalibratedTokenizer(student.tokenizer, self.calibrated.voxel, student.config.fov)
+
+    @property
+    def distilled(self) -> dict[str, nn.Module]:
+        """All parts below the head, by name: what distillation has made, and what stays as it is where it is frozen."""
+        parts = {"backbone": self.backbone, "calibration": self.calibration, "space": self.space}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def freeze(self) -> None:
+        """Nothing below the head learns or gathers statistics from now on."""
+        for part in self.distilled.values():
+            part.eval().requires_grad_(False)
 
     def forward(self, batch: PointBatch) -> Tensor:
         """Outputs (M, head.outputs) of the M packed points, in their order."""
@@ -38,6 +54,8 @@ class Network(nn.Module):
         """Outputs (M, head.outputs) from the backbone's ``features`` (M, F) of the points of ``batch``."""
         if self.calibration is not None:
             features = self.calibration(features, batch)
+        if self.space is not None:
+            features = functional.normalize(self.space(features).float(), dim=1)
         outputs: Tensor = self.head(features)
         return outputs
 

@@ -114,7 +114,7 @@ def self_train(
     learning = Averaging(copy.deepcopy(teacher).cpu(), recipe.ema)
     student = learning.network.train()
     if recipe.frozen:
-        student.backbone.eval().requires_grad_(False)
+        student.freeze()
     samples = AdaptSamples(source, labelled, recipe, student.tokenizer, number)
     optimizer = build_optimizer([{"params": [p for p in student.parameters() if p.requires_grad]}], recipe)
 

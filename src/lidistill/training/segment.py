@@ -24,9 +24,9 @@ def segment(
 ) -> Network:
     """Train a network on the labels of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
-    ``start``: states of its parts, ``backbone``, ``calibration`` and ``head``; those left out start from random
-    weights. A frozen backbone is kept in evaluation mode, so that only the head's batch norm gathers statistics (ScaLR,
-    section 4.1).
+    ``start``: states of its parts, ``backbone``, ``calibration``, ``space`` and ``head``; those left out start from
+    random weights. What is frozen is kept in evaluation mode, so that only the head's batch norm gathers statistics
+    (ScaLR, section 4.1).
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = Network(run.config.model.student, run.config.model.head)
@@ -34,7 +34,7 @@ def segment(
         network.get_submodule(part).load_state_dict(state)
     network.train()
     if recipe.frozen:
-        network.backbone.eval().requires_grad_(False)
+        network.freeze()
 
     def loss(model: nn.Module, batch: SegmentBatch) -> dict[str, Tensor]:
         logits = model(batch.points).float()[batch.rows]
