@@ -13,7 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from lidistill import taxonomy
 from lidistill.cli import main
+from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
+from lidistill.students.checkpoints import export_state
+from lidistill.teachers.config import TeacherConfig
+from lidistill.teachers.registry import load_teacher
+from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.run import Run
 from programs import tiny_program
 
@@ -80,7 +85,8 @@ def test_labels_of_scans_are_never_read(world: Path, tmp_path: Path) -> None:
     for beside in ("patches.yaml", "patches.safetensors"):
         shutil.copy(world / beside, tmp_path / beside)
     assert main(command(tmp_path, tmp_path / "run")) == 0
-    assert torch.equal(last_layer(tmp_path / "run"), last_layer(world / "run"))
+    ours, theirs = (load_file(folder / "run" / "model.safetensors") for folder in (world, tmp_path))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_the_classifier_is_that_of_the_pictures(world: Path, tmp_path: Path) -> None:
@@ -124,3 +130,31 @@ def test_a_teacher_that_knows_no_classes(world: Path, tmp_path: Path, capsys: py
     assert main(["pretrain", str(world / "rig"), "--teacher", two, "--out", str(tmp_path / "run"), *OPTIONS]) == 2
     assert "objective fskd has one teacher" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_teacher_says_where_its_cells_lie(world: Path) -> None:
+    """The published recipes that these rest on have a ResNet's grid; another teacher keeps its own."""
+    (world / "patches.yaml").write_text((world / "patches.yaml").read_text() + "grid: origin\n")
+    for name in ("fskd", "udakd", "city-fskd"):
+        recipe = load_recipe(name, [f"teacher={world / 'patches.pt2'}"])
+        assert isinstance(recipe, DistilRecipe)
+        assert load_teacher(recipe.teachers[0]).grid == "origin", name
+
+
+def test_a_sidecar_whose_classes_are_of_another_list(world: Path, tmp_path: Path) -> None:
+    program = tiny_program(tmp_path)
+    knowing(program)
+    said = yaml.safe_load(program.with_suffix(".yaml").read_text())
+    program.with_suffix(".yaml").write_text(yaml.safe_dump(said | {"taxonomy": "cityscapes-19"}))
+    with pytest.raises(InputError, match="its classes are not those of the list cityscapes-19"):
+        load_teacher(TeacherConfig(name=str(program)))
+
+
+def test_a_classifier_of_its_own_needs_soft_labels() -> None:
+    with pytest.raises(InputError, match="learns from soft labels alone; give them a weight"):
+        load_recipe("city-fskd", ["soft_labels.classifier=own", "soft_labels.weight=0"])
+
+
+def test_a_calibrated_network_has_no_published_layout(world: Path) -> None:
+    with pytest.raises(InputError, match="has no published layout"):
+        export_state(Run.open(world / "run").load_network()[0])

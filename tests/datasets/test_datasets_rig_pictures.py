@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from lidistill.datasets.pictures.pictures import open_pictures
+from lidistill.datasets.pictures.pictures import open_pictures, with_masks
 from lidistill.errors import InputError
 
 
@@ -34,6 +34,14 @@ def test_pictures_of_all_cameras_with_the_splits_and_classes_of_the_rig(rig: Pat
     kitti = open_pictures(str(rig), "kitti-10").taxonomy
     assert kitti is not None
     assert kitti.name == "kitti-10"
+
+
+def test_cameras_without_masks_are_left_out_of_what_is_learned(rig: Path) -> None:
+    for mask in (rig / "masks/left").iterdir():
+        mask.unlink()
+    train = open_pictures(str(rig)).split("train")
+    assert len(train) == 4
+    assert [picture.token for picture in with_masks(train)] == ["yard/000000/front", "yard/000001/front"]
 
 
 def test_pictures_of_no_split_are_left_out_and_fractions_count_once(rig: Path) -> None:

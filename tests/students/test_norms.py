@@ -182,7 +182,7 @@ def test_training_and_evaluation_are_the_same_and_nothing_is_remembered(name: st
     assert not list(student.buffers())
     points = batch_of(student, 200, 90)
     learning = student.train()(points)
-    batch_of(student, 50)
+    student(batch_of(student, 50))
     assert torch.equal(student.eval()(points), learning)
 
 

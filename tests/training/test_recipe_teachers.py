@@ -9,6 +9,7 @@ import yaml
 
 from lidistill.apps.pretrain import head, overrides
 from lidistill.errors import InputError
+from lidistill.students.config import HeadConfig
 from lidistill.training.recipe import DistilRecipe, load_recipe, parse_recipe
 
 
@@ -96,11 +97,6 @@ def test_heads() -> None:
     assert head(linear, [1024]) == HeadConfig(kind="linear", outputs=1024, hidden=None)
     assert head(wide, [1024]) == HeadConfig(kind="mlp", outputs=1024, hidden=2048)
     # two layers, no narrower than the student (768) and what it is to say
-    assert head(linear, [1024, 512]).model_dump() == {
-        "kind": "mlp",
-        "outputs": 1536,
-        "hidden": 1536,
-        "calibration": None,
-    }
+    assert head(linear, [1024, 512]) == HeadConfig(kind="mlp", outputs=1536, hidden=1536)
     assert head(linear, [64, 64]) == HeadConfig(kind="mlp", outputs=128, hidden=768)
     assert head(wide, [1024, 512]) == HeadConfig(kind="mlp", outputs=1536, hidden=2048)

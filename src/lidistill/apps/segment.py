@@ -187,8 +187,8 @@ def _space(recipe: SegmentRecipe, known: ModelConfig | None, from_scratch: bool)
     found = None if known is None else known.head if known.classes is None else known.head.reads
     if found is None or from_scratch:
         raise InputError(
-            f"recipe {recipe.name}: reads = outputs needs a run that was distilled and has learned no classes yet; name "
-            "one, or read the backbone's features with --set reads=features"
+            f"recipe {recipe.name}: reads = outputs needs a run that was distilled and has learned no classes yet; "
+            "name one, or read the backbone's features with --set reads=features"
         )
     return found
 

@@ -12,7 +12,7 @@ from lidistill.apps.exam import main_figures, not_first
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
-from lidistill.datasets.pictures.pictures import PictureSource, open_pictures
+from lidistill.datasets.pictures.pictures import PictureSource, open_pictures, with_masks
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import make_card, write_card
 from lidistill.evaluation.inference import Evaluation
@@ -57,8 +57,10 @@ def teach_images(
     taxonomy = pictures.taxonomy
     if taxonomy is None:
         raise InputError(f"{source}: its pictures have no masks, so there is no class to learn")
-    train = pictures.split("train")
-    held_out = pictures.split("val") if pictures.splits.get("val") else None
+    train = with_masks(pictures.split("train"))
+    if not len(train):
+        raise InputError(f"{source}: no picture of the split train has a mask, so there is no class to learn")
+    held_out = with_masks(pictures.split("val")) if pictures.splits.get("val") else None
     config = ImageRunConfig(
         sources=(source,),
         model=ImageModel(network=chosen.network, width=chosen.width, classes=taxonomy.classes, taxonomy=taxonomy.name),

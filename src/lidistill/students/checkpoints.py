@@ -84,6 +84,8 @@ def export_state(network: Network) -> State:
     student, head = network.backbone.config, network.head_config
     if student.norm not in PUBLISHED_NORMS.get(student.kind, ()):
         raise InputError(f"a {student.kind} with {student.norm} norm has no published layout")
+    if head.calibration is not None or head.reads is not None:
+        raise InputError("a network with more between its backbone and its head has no published layout")
     own = _names if student.kind == "waffleiron" else minkunet_checkpoints.names
     state = network.state_dict()
     return {theirs: as_published(state[ours], form) for theirs, ours, form in own(student, head)}

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lidistill import taxonomy
 from lidistill.errors import InputError, nearest
 from lidistill.teachers.colors import Channels, ColorStatistics
 from lidistill.teachers.teacher import Classifier, Grid, Teacher
@@ -131,6 +132,10 @@ def _read_classifier(path: Path, said: Sidecar, dim: int) -> Classifier | None:
     if said.classes is None:
         raise InputError(
             f"{beside}: names the classifier {said.classifier}, but not the classes of its rows; add classes"
+        )
+    if said.taxonomy in taxonomy.names() and taxonomy.load(said.taxonomy).classes != said.classes:
+        raise InputError(
+            f"{beside}: its classes are not those of the list {said.taxonomy}; leave taxonomy out, or mend it"
         )
     file = path.parent / said.classifier
     try:

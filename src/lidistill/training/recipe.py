@@ -73,6 +73,12 @@ class SoftLabels(BaseModel):
     classifier: Literal["shared", "own"] = "shared"
     """``shared``: the teacher's classifier reads the student's features as well; ``own``: the student learns one."""
 
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> SoftLabels:
+        if self.classifier == "own" and self.weight == 0:
+            raise ValueError("a classifier of its own learns from soft labels alone; give them a weight")
+        return self
+
 
 class DistilRecipe(_OfStudent):
     """How image features are distilled into a lidar network (ScaLR, sections 3 and 4)."""

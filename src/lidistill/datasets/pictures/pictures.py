@@ -151,6 +151,14 @@ def open_pictures(spec: str, classes: str | None = None) -> PictureSource:
     return opener(path, classes, **options)
 
 
+def with_masks(pictures: PictureSource) -> PictureSource:
+    """Without the pictures that have no mask, where their files tell so before one is read."""
+    if not isinstance(pictures, PictureSplit) or not isinstance(pictures.source, PictureFiles):
+        return pictures
+    files = pictures.source.files
+    return PictureSplit(pictures.source, pictures.part, tuple(row for row in pictures.rows if files[row][3]))
+
+
 def take_pictures(source: PictureSource, name: str) -> PictureSplit:
     """The pictures of one split; raises ``InputError`` naming the splits that there are."""
     splits = source.splits
