@@ -72,6 +72,22 @@ def labels_of(sample: DistilSample, frame: Frame) -> NDArray[np.int64]:
     return np.round((intensity * std + mean) / 3).astype(int)
 
 
+def test_a_camera_that_looks_at_a_wall_leaves_its_turn_to_the_next(frame: Frame) -> None:
+    """One of two cameras sees nothing, here for it is behind the sky: the other one is always taken."""
+    front, other = frame.views
+    away = np.array(other.from_lidar)
+    away[2, 3] -= 1e4
+    blocked = replace(frame, views=(front, replace(other, from_lidar=away)))
+    one = recipe("cameras=one")
+    shown = {distil_sample(blocked, one, TOKENIZER, np.random.default_rng(seed)).pictures for seed in range(12)}
+    assert shown == {(f"{frame.token}/{front.name}",)}
+    both = {distil_sample(frame, one, TOKENIZER, np.random.default_rng(seed)).pictures for seed in range(12)}
+    assert len(both) == 2
+    dark = replace(frame, views=(blocked.views[1],))
+    with pytest.raises(InputError, match="sees 0 points, fewer than min_pairs = 8"):
+        distil_sample(dark, one, TOKENIZER, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("overrides", [(), CROPPED, ("drop_cuboid=true",)])
 def test_every_pair_shows_its_point(frame: Frame, overrides: tuple[str, ...]) -> None:
     names, palette = list(COLORS), np.array(list(COLORS.values()), np.float32)

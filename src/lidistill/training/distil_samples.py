@@ -136,8 +136,8 @@ def distil_sample(
     if not frame.views:
         raise InputError(f"{frame.token}: no camera image; distillation needs one for every scan")
     whole = recipe.cameras == "all"
-    views = frame.views if whole else (frame.views[rng.integers(len(frame.views))],)
     remembered = pairs or PairMemory(recipe.occlusion, 0)
+    views = frame.views if whole else (_one_that_sees(frame, recipe.min_pairs, remembered, rng),)
     seen = [remembered(frame, view) for view in views]
     rows = np.arange(len(frame)) if whole else seen[0].rows
     points = frame.points[rows]
@@ -184,6 +184,13 @@ def distil_sample(
     if superpixels.unassigned is not None:
         stack[stack == superpixels.unassigned] = -1
     return replace(sample, superpixels=stack)
+
+
+def _one_that_sees(frame: Frame, least: int, pairs: PairMemory, rng: np.random.Generator) -> CameraView:
+    """A random camera, or the next one where that sees fewer than ``least`` points: it may look at a wall."""
+    first = rng.integers(len(frame.views))
+    in_turn = (*frame.views[first:], *frame.views[:first])
+    return next((view for view in in_turn if len(pairs(frame, view)) >= least), in_turn[0])
 
 
 def visible_to_student(
