@@ -377,3 +377,11 @@ def test_a_wrong_table_is_one_sentence(old: str, new: str, said: str) -> None:
 def test_unknown_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "tabel4"]) == 2
     assert "did you mean 'table4'" in capsys.readouterr().err
+
+
+def test_a_plan_tells_which_superpixels_are_made(tmp_path: Path) -> None:
+    city = tmp_path / "cities/spinning-32-grid-25x2-1"
+    assert f"superpixels, made first where they are not there\n  slic of {city}\n" in reproduce(
+        "table2", work=tmp_path, dry_run=True
+    )
+    assert "superpixels" not in reproduce("table4", work=tmp_path, dry_run=True)

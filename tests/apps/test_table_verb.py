@@ -131,4 +131,6 @@ def test_errors(runs: Path, arguments: list[str], said: str, capsys: pytest.Capt
 def test_a_seed_that_comes_twice_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(runs / "copy/card.json", 0.5, 0, recipe={"width": 64, "seed": 0})
     assert main(["table", str(runs)]) == 2
-    assert "repeat a seed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "so they would repeat a seed; name the runs" in said
+    assert str(runs / "copy/card.json") in said

@@ -164,12 +164,14 @@ def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None
 
     ``taught``: how the backbone was distilled, None for one that was not.
     """
-    contrastive = taught is not None and taught.objective in CONTRASTIVE and taught.recipe != "city" and not few
+    contrastive = (
+        taught is not None and taught.objective in CONTRASTIVE and not taught.recipe.startswith("city") and not few
+    )
     if verb == "probe":
         return "few-labels-probe" if few else "slidr-probe" if contrastive else "linear-probe"
     if taught is None:
         return "few-labels" if few else "finetune"
-    if taught.recipe == "city" and not few:
+    if taught.recipe.startswith("city") and not few:
         return "city-finetune"
     if contrastive:
         return "slidr-finetune"

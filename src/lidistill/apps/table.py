@@ -70,6 +70,8 @@ def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
     for path in cards:
         if latest[_run_folder(path), experiment(cards[path])] == path:
             groups.setdefault(experiment(cards[path]), []).append(path)
+    for paths in groups.values():
+        _each_seed_once({path: cards[path] for path in paths})
     merged = [(_label(paths, list(cards)), merge_cards([cards[path] for path in paths])) for paths in groups.values()]
     names = _chosen([card for _, card in merged], metrics)
     data = {_examined(card) for _, card in merged}
@@ -116,6 +118,18 @@ def _chosen(cards: Sequence[Card], patterns: Sequence[str]) -> list[str]:
             raise InputError(f"no card has a metric {pattern!r}{nearest(pattern, known)}")
         chosen += [name for name in fitting if name not in chosen]
     return chosen
+
+
+def _each_seed_once(cards: Mapping[Path, Card]) -> None:
+    """Raise ``InputError`` naming two cards of one experiment that have a seed in common."""
+    owner: dict[int, Path] = {}
+    for path, card in cards.items():
+        for seed in card.seeds:
+            if owner.setdefault(seed, path) != path:
+                raise InputError(
+                    f"{owner[seed]} and {path} are the same experiment with the same seed {seed}, so they would repeat "
+                    "a seed; name the runs that you want in the table, or remove one of the two"
+                )
 
 
 def _label(paths: Sequence[Path], all_paths: Sequence[Path]) -> str:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lidistill.apps.reproduce.cost import cost, recipe_of
-from lidistill.apps.reproduce.execute import cluster_parameters, cut_pictures, prepare, run_here, submit
+from lidistill.apps.reproduce.execute import (
+    cluster_parameters,
+    cut_pictures,
+    pictures_to_cut,
+    prepare,
+    run_here,
+    submit,
+)
 from lidistill.apps.reproduce.plan import Job, Place, jobs, last_job
 from lidistill.apps.reproduce.show import Cells, table_rows
 from lidistill.apps.reproduce.table_file import City, Scale, Table, load_table, table_names
@@ -103,6 +110,12 @@ def teachers(planned: Sequence[Job]) -> list[str]:
     return list(dict.fromkeys(teacher.name for recipe in learning for teacher in recipe.teachers))
 
 
+def superpixels(planned: Sequence[Job]) -> list[tuple[str, str]]:
+    """Source and method of all superpixels that the jobs which are not done learn from, each once."""
+    found = dict.fromkeys((source, method.name) for source, method in pictures_to_cut(planned))
+    return list(found)
+
+
 def _is_file(name: str) -> bool:
     return name.endswith((".pt2", ".pth", ".pth.tar"))
 
@@ -124,6 +137,8 @@ def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Pl
         there = "simulated when it is not there" if isinstance(known, City) else "expected"
         lines.append(f"  {place_of} ({there})")
     lines += ["", "teachers", *(f"  {one} ({_whence(one)})" for one in teachers(planned))]
+    divided = [f"  {name} of {source}" for source, name in superpixels(planned)]
+    lines += ["", "superpixels, made first where they are not there", *divided] if divided else []
     lines += ["", f"{len(planned)} runs, {sum(job.done() for job in planned)} of them there"]
     lines += [f"{n:5d} {'done  ' if job.done() else ''}{job.command()}" for n, job in enumerate(planned, 1)]
     waiting = [line for line in scale.rows if line.open]

@@ -38,14 +38,19 @@ def prepare(scale: Scale, place: Place) -> None:
         raise InputError(f"data sets are missing: {', '.join(missing)}; name the folder that holds them with --data")
 
 
-def cut_pictures(jobs: Sequence[Job]) -> None:
-    """Make the superpixels that the jobs learn from; what is there stays."""
+def pictures_to_cut(jobs: Sequence[Job]) -> list[tuple[str, Slic | Sam | Argmax]]:
+    """Source and method of the superpixels that the jobs which are not done learn from, each once."""
     wanted: dict[tuple[str, Slic | Sam | Argmax], None] = {}
     for job in jobs:
         recipe = recipe_of(job) if job.verb == "pretrain" and not job.done() else None
         if isinstance(recipe, DistilRecipe) and recipe.superpixels is not None:
             wanted |= dict.fromkeys((source, recipe.superpixels) for source in job.sources)
-    for source, method in wanted:
+    return list(wanted)
+
+
+def cut_pictures(jobs: Sequence[Job]) -> None:
+    """Make the superpixels that the jobs learn from; what is there stays."""
+    for source, method in pictures_to_cut(jobs):
         values = method.model_dump()
         name, model = values.pop("name"), values.pop("model", None)
         options = tuple(f"{key}={json.dumps(value)}" for key, value in values.items())
