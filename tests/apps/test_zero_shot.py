@@ -115,6 +115,7 @@ def test_finetuning_goes_on_with_what_is_known(world: Path, tmp_path: Path) -> N
     few = ["--classes", "kitti-10", "--out", str(tmp_path / "other"), *still]
     assert main(["finetune", run, "--data", data, *few]) == 0
     assert Run.open(tmp_path / "other").config.model.head.calibration is None
+    assert f"leaves the head of {run} behind: its classes are others" in (tmp_path / "other" / "log.txt").read_text()
     probe = ["--recipe", "city-probe", "--epochs", "1", "--set", "workers=0", "--set", "points=500"]
     assert main(["probe", run, "--data", data, "--out", str(tmp_path / "probe"), *probe]) == 0
     assert Run.open(tmp_path / "probe").config.model.head.calibration is None

@@ -138,6 +138,8 @@ def segment(
             log.info("%s", found)
         if "head" in start:
             log.info("starts with the head of %s too: its classes are the same", parent)
+        elif verb == "finetune" and start and known is not None and known.classes is not None:
+            log.info("leaves the head of %s behind: its classes are others, or it has another shape", parent)
         if "backbone" not in start:
             log.info("the backbone has random weights%s", " and keeps them" if chosen.frozen else "")
         if parent is None and (recipe, student) == (None, None) and not torch.cuda.is_available():
