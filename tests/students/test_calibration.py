@@ -136,3 +136,28 @@ def test_a_classifier_becomes_a_part_of_the_last_layer(student: str) -> None:
         expected = found(batch) @ weight.T + bias
     assert found.head_config.outputs == 7
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_cloud_in_one_coarse_voxel_is_learned_from() -> None:
+    """Its statistics say nothing, so those of before are taken, and kept."""
+    found = network().train()
+    near = points(40) * 0.02 + 1
+    before = {name: t.clone() for name, t in found.calibration.state_dict().items() if "surrounding.norm" in name}
+    found(packed(found, near.astype(np.float32))).square().sum().backward()
+    after = found.calibration.state_dict()
+    assert all(torch.equal(after[name], t) for name, t in before.items())
+    assert all(torch.isfinite(p.grad).all() for p in found.calibration.parameters() if p.grad is not None)
+
+
+def test_a_head_reads_unit_vectors_of_the_space_below_it() -> None:
+    below = HeadConfig(kind="linear", outputs=7, calibration=CalibrationConfig(layers=1, voxel=0.5))
+    config = student_config("waffleiron-2-12", fov=FOV)
+    torch.manual_seed(0)
+    distilled = Network(config, below).eval()
+    reading = Network(config, HeadConfig(kind="linear", outputs=3, reads=below)).eval()
+    state = {name.replace("head.", "space.", 1): value for name, value in distilled.state_dict().items()}
+    reading.load_state_dict(state, strict=False)
+    batch = packed(reading, points(60))
+    with torch.no_grad():
+        unit = functional.normalize(distilled(batch), dim=1)
+        torch.testing.assert_close(reading(batch), reading.head(unit))

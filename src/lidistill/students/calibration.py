@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -148,5 +148,8 @@ class Convolution(nn.Module):
 
     def forward(self, voxels: Tensor, where: KernelMap) -> Tensor:
         """(V, C) -> (V, C)."""
-        convolved: Tensor = self.norm(self.conv(voxels, where))
-        return convolved
+        convolved: Tensor = self.conv(voxels, where)
+        if len(convolved) == 1:  # which has no variance: a small cloud may lie in one coarse voxel
+            norm = self.norm
+            return functional.batch_norm(convolved, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        return cast(Tensor, self.norm(convolved))
