@@ -108,6 +108,12 @@ def test_a_head_in_the_space_of_the_teachers(here: Path, capsys: pytest.CaptureF
         tuned = Run.open(here / f"{name}-f").load_network()[0]
         assert tuned.head_config == probed.head_config
         assert not torch.equal(tuned.space.output.weight, probed.space.output.weight)
+        two = [*small, "--set", "reads=both"]
+        assert main(["finetune", str(given), "--out", str(here / f"{name}-b"), "--recipe", "city-finetune", *two]) == 0
+        heads = Run.open(here / f"{name}-b").load_network()[0].head
+        assert heads.said.norm.num_features == distilled.head_config.outputs
+        assert heads.features.output.weight.any()
+        assert heads.said.output.weight.any()
     capsys.readouterr()
     assert main(["finetune", "--student", "waffleiron-1-8", "--out", str(here / "s"), *small]) == 2
     assert "reads = outputs needs a run that was distilled" in capsys.readouterr().err

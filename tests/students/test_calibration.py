@@ -161,3 +161,19 @@ def test_a_head_reads_unit_vectors_of_the_space_below_it() -> None:
     with torch.no_grad():
         unit = functional.normalize(distilled(batch), dim=1)
         torch.testing.assert_close(reading(batch), reading.head(unit))
+
+
+def test_a_head_that_reads_both_says_the_mean_of_two_probabilities() -> None:
+    below = HeadConfig(kind="linear", outputs=7, calibration=CalibrationConfig(layers=1, voxel=0.5))
+    with pytest.raises(ValueError, match="needs the distillation head"):
+        HeadConfig(kind="linear", outputs=3, both=True)
+    torch.manual_seed(0)
+    network = Network(
+        student_config("waffleiron-2-12", fov=FOV), HeadConfig(kind="linear", outputs=3, reads=below, both=True)
+    ).eval()
+    batch = packed(network, points(60))
+    with torch.no_grad():
+        features = network.backbone(batch)
+        unit = functional.normalize(network.space(network.calibration(features, batch)), dim=1)
+        mean = (network.head.features(features).softmax(1) + network.head.said(unit).softmax(1)) / 2
+        torch.testing.assert_close(network(batch).exp(), mean)

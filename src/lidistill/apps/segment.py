@@ -97,6 +97,7 @@ def segment(
         outputs=len(taxonomy.classes),
         hidden=chosen.head_hidden,
         reads=_space(chosen, known, from_scratch),
+        both=chosen.reads == "both",
     )
     # a head that knows these classes, of a probe or of FSKD, need not be found again while the backbone moves with it
     goes_on = verb == "finetune" and known is not None and known.classes == taxonomy.classes and not from_scratch
@@ -191,8 +192,8 @@ def _space(recipe: SegmentRecipe, known: ModelConfig | None, from_scratch: bool)
     found = None if known is None else known.head if known.classes is None else known.head.reads
     if found is None or from_scratch:
         raise InputError(
-            f"recipe {recipe.name}: reads = outputs needs a run that was distilled and has learned no classes yet; "
-            "name one, or read the backbone's features with --set reads=features"
+            f"recipe {recipe.name}: reads = {recipe.reads} needs a run that was distilled and has learned no classes "
+            "yet; name one, or read the backbone's features with --set reads=features"
         )
     return found
 

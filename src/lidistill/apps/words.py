@@ -92,7 +92,7 @@ def speaking(run: Run, words: Words) -> tuple[Network, ModelConfig]:
     phrases = [phrase for several in words.values() for phrase in several]
     weight = _rows(run, recipe, phrases, model.head.outputs)
     found = classified(network, weight, torch.zeros(len(weight)))
-    found.head.append(Best([len(several) for several in words.values()]))
+    found.head = nn.Sequential(found.head, Best([len(several) for several in words.values()]))
     return found, model.model_copy(update={"classes": tuple(words), "taxonomy": None})
 
 

@@ -140,11 +140,15 @@ class HeadConfig(BaseModel):
     """Self-calibrated convolutions between the student's features and these layers; None = none."""
     reads: HeadConfig | None = None
     """The distillation head whose outputs, as unit vectors, this one reads; None = it reads the features."""
+    both: bool = False
+    """It reads the features as well, by layers of its own, and says the mean of the two probabilities of classes."""
 
     @model_validator(mode="after")
     def _one_calibration(self) -> HeadConfig:
         if self.reads is not None and (self.calibration or self.reads.reads):
             raise ValueError("a head that reads another has no calibration of its own, and that reads features")
+        if self.both and self.reads is None:
+            raise ValueError("a head that reads both needs the distillation head that it reads")
         return self
 
     @model_validator(mode="after")

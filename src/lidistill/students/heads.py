@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lidistill.students.config import HeadConfig
 
@@ -21,3 +23,16 @@ def build_head(width: int, config: HeadConfig) -> nn.Sequential:
         nn.init.zeros_(output.weight)
         nn.init.zeros_(output.bias)
     return nn.Sequential(layers)
+
+
+class TwoViews(nn.Module):
+    """Two heads, of the student's features and of what it says in the space of its teachers, that speak as one."""
+
+    def __init__(self, width: int, space: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.features, self.said = build_head(width, config), build_head(space, config)
+
+    def forward(self, features: Tensor, said: Tensor) -> Tensor:
+        """Logarithms (M, C) of the mean of both heads' probabilities of classes."""
+        views = torch.stack([self.features(features), self.said(said)]).float()
+        return views.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(views))

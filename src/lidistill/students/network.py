@@ -8,7 +8,7 @@ from torch.nn import functional
 from lidistill.students.batch import PointBatch, Tokenizer
 from lidistill.students.calibration import CalibratedTokenizer, Calibration
 from lidistill.students.config import HeadConfig, StudentConfig
-from lidistill.students.heads import build_head
+from lidistill.students.heads import TwoViews, build_head
 from lidistill.students.registry import build_student
 
 
@@ -24,7 +24,13 @@ class Network(nn.Module):
         self.calibrated = (below or head).calibration
         self.calibration = None if self.calibrated is None else Calibration(width, self.calibrated.layers)
         self.space = None if below is None else build_head(width, below)
-        self.head = build_head(width if below is None else below.outputs, head)
+        self.head: nn.Module
+        if below is None:
+            self.head = build_head(width, head)
+        elif head.both:
+            self.head = TwoViews(width, below.outputs, head)
+        else:
+            self.head = build_head(below.outputs, head)
         self.head_config = head
 
     @property
@@ -52,11 +58,12 @@ class Network(nn.Module):
 
     def read(self, features: Tensor, batch: PointBatch) -> Tensor:
         """Outputs (M, head.outputs) from the backbone's ``features`` (M, F) of the points of ``batch``."""
-        if self.calibration is not None:
-            features = self.calibration(features, batch)
+        calibrated = features if self.calibration is None else self.calibration(features, batch)
+        read = [calibrated]
         if self.space is not None:
-            features = functional.normalize(self.space(features).float(), dim=1)
-        outputs: Tensor = self.head(features)
+            said = functional.normalize(self.space(calibrated).float(), dim=1)
+            read = [features, said] if self.head_config.both else [said]
+        outputs: Tensor = self.head(*read)
         return outputs
 
 

@@ -180,9 +180,9 @@ class SegmentRecipe(_OfStudent):
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
     head_hidden: int | None = Field(None, gt=0)
     """Hidden width of the head; None = one linear layer, as in linear probing."""
-    reads: Literal["features", "outputs"] = "features"
+    reads: Literal["features", "outputs", "both"] = "features"
     """What the head reads: the backbone's features, or what the distilled network says in the space of its teachers, as
-    unit vectors."""
+    unit vectors; ``both``: a head for each, and the mean of their probabilities."""
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the training scans whose labels are used: 0.01 takes the split train-1 of the data, 1 all of train."""
     fov: Box | None = None
