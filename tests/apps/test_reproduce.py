@@ -101,15 +101,15 @@ def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Pa
     assert chains["scratch"] == ["finetune", "evaluate"]
 
 
-def test_normalisation_asks_for_three_backbones_of_which_adaptation_has_one(tmp_path: Path) -> None:
+def test_normalisation_asks_for_three_backbones_of_which_another_table_has_one(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path)
     ours, theirs = (
         {job.folder: job for job in jobs(load_table(name).city, (0,), place)}
-        for name in ("normalisation", "adaptation")
+        for name in ("normalisation", "backbones")
     )
     assert [job.verb for job in ours.values()].count("pretrain") == 3
     shared = [job.verb for folder, job in ours.items() if folder in theirs]
-    assert [shared.count(verb) for verb in ("pretrain", "probe", "evaluate", "adapt")] == [1, 2, 4, 4]
+    assert [shared.count(verb) for verb in ("pretrain", "probe", "evaluate", "adapt")] == [1, 2, 4, 0]
 
 
 def test_a_setting_says_which_data_and_which_classes(tmp_path: Path) -> None:
