@@ -43,7 +43,7 @@ def head(rigs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def adapt(run: Path, rigs: dict[str, str], out: Path, *options: str, **given: object) -> Path:
-    said = ("rounds=2", "epochs=2", *SMALL, *options)
+    said = ("rounds=2", "keep=[0.5,0.8]", "mixing=sectors", "epochs=2", *SMALL, *options)
     where = {"source": rigs["here"], "target": rigs["there"], "out": out, "recipe": "city-muddos", "set": said}
     return lidistill.adapt(run, **{**where, **given})
 
@@ -74,12 +74,12 @@ def test_the_round_that_agrees_most_with_itself_is_kept(head: Path, adapted: Pat
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert [row["keep"] for row in rows] == [0.0, 0.5, 0.8]
     best = max(rows, key=lambda row: row["agreement"])
-    chosen = best["step"] if best["agreement"] > rows[0]["agreement"] + 0.01 else 0
+    chosen = best["step"] if best["agreement"] > rows[0]["agreement"] else 0
     assert same(state(head if chosen == 0 else adapted / "rounds" / str(chosen)), state(adapted))
 
 
-@pytest.mark.parametrize(("said", "kept"), [((0.7, 0.75, 0.72), 1), ((0.7, 0.705, 0.709), 0), ((0.7, 0.72, 0.74), 2)])
-def test_a_round_must_agree_clearly_more(
+@pytest.mark.parametrize(("said", "kept"), [((0.7, 0.75, 0.72), 1), ((0.7, 0.7, 0.69), 0), ((0.7, 0.72, 0.74), 2)])
+def test_a_round_must_agree_more(
     head: Path,
     rigs: dict[str, str],
     tmp_path: Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,8 +105,7 @@ def test_a_step_that_needs_a_parent_is_left_out_where_there_is_none(tmp_path: Pa
 def test_normalisation_asks_for_three_backbones_of_which_another_table_has_one(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path)
     ours, theirs = (
-        {job.folder: job for job in jobs(load_table(name).city, (0,), place)}
-        for name in ("normalisation", "backbones")
+        {job.folder: job for job in jobs(load_table(name).city, (0,), place)} for name in ("normalisation", "backbones")
     )
     assert [job.verb for job in ours.values()].count("pretrain") == 3
     shared = [job.verb for folder, job in ours.items() if folder in theirs]
@@ -245,6 +245,17 @@ def test_a_table_is_made_shown_and_not_made_again(
     assert "distilled" in committed("tiny", tmp_path / "cards")
     monkeypatch.setattr("lidistill.apps.reproduce.execute.run", lambda job: pytest.fail("made again"))
     assert reproduce("tiny", seeds=(0,), **where) == text
+
+
+def test_runs_of_a_recipe_that_has_changed_are_named(table: Table, data: Path, tmp_path: Path) -> None:
+    """A run is known by the name of its recipe; what the recipe says now may be something else."""
+    where: dict[str, Any] = {"data": data, "work": tmp_path / "work", "set": SMALL, "seeds": (0,)}
+    run_here(jobs(table.city, (0,), Place(tmp_path / "work", data), SMALL)[:1])
+    assert reproduce("tiny", **where), "a recipe as it was is no other one"
+    made = next((tmp_path / "work").glob("pretrain*/seed-0/recipe.yaml"))
+    made.write_text(re.sub(r"(?m)^(  (lr|temperature)): .*$", r"\1: 0.0123", made.read_text()))
+    with pytest.raises(InputError, match=r"1 runs were made when .*pretrain.*seed-0 \(lr\); remove them"):
+        reproduce("tiny", **where)
 
 
 def test_a_failed_backbone_spares_what_needs_it(table: Table, data: Path, tmp_path: Path) -> None:

@@ -31,8 +31,6 @@ from lidistill.training.run import Run
 from lidistill.training.samples import Collate, SegmentBatch, full_sample
 
 log = logging.getLogger("lidistill")
-GAIN = 0.01
-"""Chosen by eye on four pairs of the city's lidars and one seed; a benchmark is to come."""
 STATISTICS_SCANS = 40
 """Scans from which statistics are measured anew."""
 
@@ -52,7 +50,7 @@ def adapt(
     """Adapt ``network``, which knows the classes of ``source``, to ``target``; write the best round into ``run``.
 
     Of all rounds the one that agrees most with itself on the target is kept, or the network as it was given where none
-    agrees more by ``GAIN``: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``;
+    agrees more than that: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``;
     finished ones are not repeated.
     """
     if fabric.is_global_zero:
@@ -69,10 +67,9 @@ def adapt(
         now = Round(number, learned, agreement(learned, target, voxel))
         _report(fabric, run, now, keep)
         best = max(best, now, key=lambda one: one.agreement)
-    best = best if best.agreement > start.agreement + GAIN else start
     if fabric.is_global_zero:
         if best is start and recipe.rounds:
-            log.info("the network is kept as it was: no round agrees with itself on %.0f %% more points", 100 * GAIN)
+            log.info("the network is kept as it was: no round agrees more with itself")
         elif recipe.rounds:
             log.info("round %d of %d is kept", best.number, recipe.rounds)
         run.save_network(best.network)

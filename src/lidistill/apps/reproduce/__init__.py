@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lidistill.apps.reproduce.cost import cost, recipe_of
 from lidistill.apps.reproduce.execute import (
+    check_recipes,
     cluster_parameters,
     cut_pictures,
     pictures_to_cut,
@@ -51,6 +52,7 @@ def reproduce(
     planned = jobs(chosen, tuple(seeds) or chosen.seeds, place, tuple(set))
     if dry_run:
         return dry(name, table, chosen, planned, place, scale)
+    check_recipes(planned)
     if any(not job.done() for job in planned):
         missing = [name for name in teachers(planned) if _is_file(name) and not Path(name).expanduser().exists()]
         if missing:

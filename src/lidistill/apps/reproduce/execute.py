@@ -16,11 +16,15 @@ from lidistill.apps.reproduce.cost import recipe_of
 from lidistill.apps.reproduce.plan import Job, Place
 from lidistill.apps.reproduce.table_file import City, Scale
 from lidistill.errors import InputError, LidistillError
+from lidistill.evaluation.card import BY_MACHINE
 from lidistill.segmenters.methods import Argmax, Sam, Slic
 from lidistill.training.loop import Interrupted
 from lidistill.training.recipe import DistilRecipe
+from lidistill.training.run import Run
 
 log = logging.getLogger("lidistill")
+FROM_OPTIONS = {"name", "student", "voxel", "seed", "fraction", *BY_MACHINE}
+"""Recipe keys that a run has from elsewhere: from options that name its folder, from its backbone, from its machine."""
 
 
 def prepare(scale: Scale, place: Place) -> None:
@@ -60,6 +64,28 @@ def cut_pictures(jobs: Sequence[Job]) -> None:
 def _folder(spec: str) -> Path:
     """The path in ``NAME:/path?options``, or the path that it is."""
     return Path((spec.partition(":")[2] or spec).partition("?")[0])
+
+
+def outdated(job: Job) -> list[str]:
+    """Recipe keys in which a run that is there differs from what it should be: a recipe was changed."""
+    if job.verb == "evaluate" or not (job.folder / "recipe.yaml").is_file():
+        return []
+    made = Run.open(job.folder).config.recipe
+    if made is None:
+        return []
+    there, asked = (one.model_dump(mode="json", exclude=FROM_OPTIONS) for one in (made, recipe_of(job)))
+    return sorted(key for key in there | asked if there.get(key) != asked.get(key))
+
+
+def check_recipes(jobs: Sequence[Job]) -> None:
+    """Raises ``InputError`` if runs that are there were made by other recipes of the same names."""
+    others = [(job, keys) for job in jobs if (keys := outdated(job))]
+    if others:
+        job, keys = others[0]
+        raise InputError(
+            f"{len(others)} runs were made when their recipes said something else, the first {job.folder} "
+            f"({', '.join(keys)}); remove them, or take another folder with --work"
+        )
 
 
 def run(job: Job) -> None:
