@@ -9,18 +9,11 @@ import warnings
 
 import tyro
 
-from lidistill import __all__ as names
-from lidistill import __version__, verbs
+from lidistill import __version__
 from lidistill.errors import InputError, LidistillError, nearest
+from lidistill.verbs import GROUPS
 
-VERBS = {name.replace("_", "-"): getattr(verbs, name) for name in names}
-
-ORDER = (
-    ("start here", ("demo", "simulate", "doctor")),
-    ("learn", ("superpixels", "teach-images", "pretrain", "probe", "finetune", "adapt", "import-checkpoint")),
-    ("use", ("evaluate", "predict", "report", "recipes")),
-    ("compare", ("table", "reproduce")),
-)
+VERBS = {verb.__name__.replace("_", "-"): verb for group in GROUPS.values() for verb in group}
 
 TUTORIAL = """usage: lidistill VERB [options]          lidistill VERB --help shows examples
 
@@ -42,9 +35,10 @@ my_rig/ holds rig.yaml (lidar, cameras, calibration), scans/, images/CAMERA/ and
 def overview() -> str:
     """The help screen: every verb with the first line of its description, and the first steps."""
     lines = [TUTORIAL]
-    for title, group in ORDER:
+    for title, group in GROUPS.items():
         lines.append(title)
-        lines += [f"  {name:18} {(VERBS[name].__doc__ or '').splitlines()[0]}" for name in group]
+        shown = [(name, verb) for name, verb in VERBS.items() if verb in group]
+        lines += [f"  {name:18} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in shown]
     return "\n".join(lines) + "\n" + FIRST_STEPS
 
 
