@@ -300,6 +300,25 @@ def test_cost_grows_with_the_work(table: Table, tmp_path: Path) -> None:
     assert cost(last_job(scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
 
 
+def test_a_mean_of_rows_is_that_of_the_seeds_that_all_have() -> None:
+    values = {
+        "title": "means",
+        "data": {"a": {"sensor": "spinning-32"}},
+        "rows": [{"name": "one", "mean": "both"}, {"name": "two", "mean": "both"}, {"name": "three"}],
+        "columns": [{"name": c, "data": "a", "steps": [{"verb": "probe"}]} for c in ("there", "not all there")],
+    }
+    table = parse_table(values, "means")
+
+    def card(*figures: float) -> Card:
+        seeds = tuple(range(len(figures)))
+        return Card.model_construct(seeds=seeds, metrics={"miou": Metric.of(figures)})
+
+    cells = {("one", "there"): card(0.2, 0.3, 0.9), ("two", "there"): card(0.4, 0.5), ("three", "there"): card(0.7)}
+    cells["one", "not all there"] = card(0.1)
+    (*_, mean) = table_rows(table, table.city, cells)
+    assert mean == {"": "both", "there": "35.0 ± 7.1", "not all there": ""}
+
+
 def test_errors_under_corruption_count_in_those_of_the_baseline() -> None:
     scale = load_table("table6").city
     column = next(column for column in scale.columns if column.metric == "mce")

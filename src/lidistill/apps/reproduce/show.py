@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from lidistill.apps.reproduce.table_file import Column, Scale, Table
 from lidistill.apps.table import shown
@@ -29,7 +30,25 @@ def table_rows(table: Table, scale: Scale, cells: Cells) -> list[Row]:
         if line.open:
             row[scale.columns[0].name] = f"open: {line.open}"
         rows.append(row)
+    for name in dict.fromkeys(line.mean for line in scale.rows if line.mean):
+        parts = [line.name for line in scale.rows if line.mean == name]
+        rows.append({"": name} | {column.name: _mean(scale, cells, parts, column) for column in scale.columns})
     return rows
+
+
+def _mean(scale: Scale, cells: Cells, rows: Sequence[str], column: Column) -> str:
+    """The mean over ``rows``, of every seed that all of them have; nothing where a row is missing."""
+    cards = [card for name in rows if (card := cells.get((name, column.name))) is not None]
+    if len(cards) < len(rows):
+        return ""
+    figures = [_by_seed(card, _metric(scale, cells, card, column)) for card in cards]
+    common = sorted(set.intersection(*map(set, figures)))
+    return shown(Metric.of([fmean(figure[seed] for figure in figures) for seed in common]))
+
+
+def _by_seed(card: Card, metric: Metric | None) -> dict[int, float]:
+    values = () if metric is None else metric.values
+    return {seed: value for seed, value in zip(card.seeds, values, strict=False) if value is not None}
 
 
 def _metric(scale: Scale, cells: Cells, card: Card, column: Column) -> Metric | None:

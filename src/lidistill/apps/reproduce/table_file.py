@@ -83,6 +83,8 @@ class Line(_Part):
     """
     recipes: str = ""
     """Put before the names of the columns' recipes: ``scalr-plus-`` takes those published with ScaLR+."""
+    mean: str | None = None
+    """The row below all others that is the mean of this one and of those that name it too."""
     open: str | None = None
     """Why this row cannot be made yet."""
 
