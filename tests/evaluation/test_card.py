@@ -101,6 +101,15 @@ def test_only_seeds_may_differ(other, message):
         merge_cards([card(0), card(1, **other)])
 
 
+def test_a_switch_that_one_version_did_not_know_is_off():
+    def made(seed, **head):
+        return card(seed, recipe={"model": {"head": {"hidden": None, **head}}})
+
+    assert merge_cards([made(0), made(1, both=False)]).seeds == (0, 1)
+    with pytest.raises(InputError, match=r"differ in their recipe \(both: None, True\)"):
+        merge_cards([made(0), made(1, both=True)])
+
+
 def test_nothing_to_merge():
     with pytest.raises(InputError, match="no card to merge"):
         merge_cards([])

@@ -214,9 +214,13 @@ def _values(card: Card, key: str) -> Sequence[float | None]:
 
 
 def _comparable(recipe: Any) -> Any:
-    """The recipe without the keys that vary with the seed."""
+    """The recipe without the keys that vary with the seed, and without those that are off (None, False).
+
+    A version that did not know a switch yet did what one does that has it off: their cards belong together.
+    """
     if isinstance(recipe, Mapping):
-        return {key: _comparable(value) for key, value in recipe.items() if key not in VARIES}
+        kept = {key: value for key, value in recipe.items() if key not in VARIES}
+        return {key: _comparable(value) for key, value in kept.items() if value is not None and value is not False}
     return [_comparable(value) for value in recipe] if isinstance(recipe, list | tuple) else recipe
 
 
@@ -227,7 +231,10 @@ def _difference(ours: Any, theirs: Any) -> str:
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return f" ({ours}, {theirs})"
     key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
-    return f" ({key}: {ours.get(key)}, {theirs.get(key)})"
+    one, other = ours.get(key), theirs.get(key)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return _difference(one, other)
+    return f" ({key}: {one}, {other})"
 
 
 def _cpu() -> str:
