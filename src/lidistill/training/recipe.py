@@ -233,11 +233,11 @@ class AdaptRecipe(OfScans):
     """True = the backbone stays as it is and the head alone learns; False = full finetuning."""
     statistics: Literal["source", "target"] = "source"
     """``target``: the batch norms' statistics are measured anew on the target before anything is learned."""
-    rounds: int = Field(4, ge=0, le=100)
+    rounds: int = Field(1, ge=0, le=100)
     """Rounds of self-training, ``epochs`` passes over the target each; 0 = none."""
-    keep: tuple[float, float] = (0.5, 0.8)
+    keep: tuple[float, float] = (0.6, 0.6)
     """Share of the guesses of every class, the surest, that is learned in the first and in the last round."""
-    mixing: Literal["none", "sectors", "classes"] = "sectors"
+    mixing: Literal["none", "sectors", "classes"] = "none"
     """Scans are made of both domains: half of the circle of each, or the points of half of the classes of one put
     into the other (CoSMix); ``none``: scans of the one and of the other."""
     ema: float = Field(0.99, ge=0, lt=1)
