@@ -85,7 +85,7 @@ def adapt(
     opened = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(opened):
         log.info(
-            "%d scans with labels of %s, %d without of %s, %d rounds, recipe %s",
+            "%d scans with labels of %s, %d without of %s, rounds: %d, recipe %s",
             *(len(known), source, len(unlabelled), target, chosen.rounds, chosen.name),
         )
         try:

@@ -33,6 +33,9 @@ class TwoViews(nn.Module):
         self.features, self.said = build_head(width, config), build_head(space, config)
 
     def forward(self, features: Tensor, said: Tensor) -> Tensor:
-        """Logarithms (M, C) of the mean of both heads' probabilities of classes."""
+        """Logarithms (M, C) of the mean of both heads' probabilities of classes, in float32.
+
+        ``features`` (M, width) of the backbone, ``said`` (M, space) unit vectors in the space of the teachers.
+        """
         views = torch.stack([self.features(features), self.said(said)]).float()
         return views.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(views))

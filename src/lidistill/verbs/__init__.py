@@ -21,23 +21,3 @@ GROUPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "compare": (table, reproduce),
 }
 """What the help screen shows together, in its order."""
-
-__all__ = [
-    "GROUPS",
-    "adapt",
-    "demo",
-    "doctor",
-    "evaluate",
-    "finetune",
-    "import_checkpoint",
-    "predict",
-    "pretrain",
-    "probe",
-    "recipes",
-    "report",
-    "reproduce",
-    "simulate",
-    "superpixels",
-    "table",
-    "teach_images",
-]
