@@ -153,7 +153,8 @@ def table() -> str:
     """The committed cards as a markdown table: mean over the seeds, per class."""
     rows = []
     seen = json.loads((RESULTS / "teacher.json").read_text())
-    classes = [name for name in load_taxonomy(MAP).classes if seen.get(f"iou/{name}") is not None]
+    known = read_card(RESULTS / "fskd.json").metrics
+    classes = [name for name in load_taxonomy(MAP).classes if f"iou/{name}" in known]
     for name, method in ROWS.items():
         if (RESULTS / f"{method}.json").is_file():
             found = read_card(RESULTS / f"{method}.json").metrics
@@ -161,9 +162,10 @@ def table() -> str:
                 column: f"{100 * found[key].mean:.1f} ± {100 * (found[key].std or 0):.1f}"
                 for column, key in (("mIoU %", "miou_present"), ("where the camera sees", SEEN))
             }
-            rows.append(row | {c: f"{100 * found[f'iou/{c}'].mean:.0f}" for c in classes})
+            means = {c: found[f"iou/{c}"].mean for c in classes if f"iou/{c}" in found}
+            rows.append(row | {c: f"{100 * (means.get(c) or 0):.0f}" for c in classes})
     row = {"scans of 08": "the teacher", "mIoU %": "", "where the camera sees": f"{100 * seen['miou_present']:.1f}"}
-    rows.append(row | {c: f"{100 * seen[f'iou/{c}']:.0f}" for c in classes})
+    rows.append(row | {c: f"{100 * seen[f'iou/{c}']:.0f}" if f"iou/{c}" in seen else "" for c in classes})
     return markdown_table(rows)
 
 
