@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import lidistill
+from lidistill.apps.reproduce import committed
 from real_kitti import RECIPES, make_teacher
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real_adaptation"
@@ -40,18 +41,21 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--seeds", nargs="*", type=int, default=[])
     parser.add_argument("--set", nargs="*", default=[], help="overrides for all recipes, for example workers=1")
+    parser.add_argument("--table", action="store_true", help="only print the table of the cards that are there")
     args = parser.parse_args()
+    if args.table:
+        print(table())
+        return
     lay_out(args.shared / "real", WORK / "data")
     make_teacher(args.shared, WORK)
-    lidistill.reproduce(
-        str(TABLE),
-        data=WORK / "data",
-        work=WORK,
-        cards=RESULTS,
-        seeds=tuple(args.seeds),
-        set=tuple(args.set),
-        format="markdown",
-    )
+    options = {"seeds": tuple(args.seeds), "set": tuple(args.set)}
+    lidistill.reproduce(str(TABLE), data=WORK / "data", work=WORK, cards=RESULTS, **options)
+    print(table())
+
+
+def table() -> str:
+    """The committed cards as a markdown table."""
+    return committed(str(TABLE), RESULTS)
 
 
 if __name__ == "__main__":

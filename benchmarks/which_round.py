@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--table", action="store_true", help="only print the table of the results that are there")
     args = parser.parse_args()
-    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    known = read()
     if not args.table:
         scale = load_table("adaptation").at("city")
         for seed in args.seeds:
@@ -158,15 +158,21 @@ def main() -> None:
                     known[key] = found
                     RESULTS.write_text(json.dumps(known, indent=1) + "\n")
                     print(key, flush=True)
-    print(table(known))
+    print(table())
 
 
-def table(known: dict[str, dict[str, dict[str, float]]]) -> str:
+def read() -> dict[str, dict[str, dict[str, float]]]:
+    """The results that are there."""
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    return found
+
+
+def table() -> str:
     """What every figure would have chosen, in points of mIoU over the heads of the source, over pairs and seeds."""
     rows = []
     for figure in (*FIGURES, "truth"):
         order, chosen, asked = [], [], []
-        for networks in known.values():
+        for networks in read().values():
             names = list(networks)
             truth = np.array([networks[name]["truth"] for name in names])
             value = np.array([networks[name][figure] for name in names])
