@@ -26,6 +26,9 @@ from lidistill.apps.exam import main_figures
 from lidistill.evaluation.card import Card, Metric, merge_cards, read_card, write_card
 from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.inference import look
+from lidistill.evaluation.palette import class_colors
+from lidistill.evaluation.pictures import beside, write_picture
+from lidistill.evaluation.render import from_behind, render_cloud
 from lidistill.evaluation.table import markdown_table
 from lidistill.sensing.frame import IGNORE
 from lidistill.sensing.pairing import pair
@@ -40,7 +43,9 @@ from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.run import Run
 from real_kitti import RECIPES, make_teacher
 
-RESULTS = Path(__file__).resolve().parent / "results" / "real_zero_shot"
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "real_zero_shot"
+PICTURE = HERE.parent / "docs" / "images" / "kitti_zero_shot.png"
 MAP = "cityscapes-kitti-15"
 METHODS: dict[str, tuple[str, ...]] = {
     "fskd": (),
@@ -146,7 +151,23 @@ def main() -> None:
         for method in args.methods or METHODS:
             found = [learn(data, teacher, args.work, method, seed, args.set) for seed in args.seeds]
             write_card(merge_cards(found, f"kitti/{method}"), RESULTS / f"{method}.json")
+        draw(data, args.work / f"seed-{args.seeds[0]}" / "fskd", PICTURE)
     print(table())
+
+
+def draw(data: str, run: Path, out: Path) -> None:
+    """A scan of sequence 08 in the classes that the student says, and in the true ones: lidar only.
+
+    No camera image is drawn: the data set's licence keeps those out of this repository.
+    """
+    network, model = Run.open(run).load_network()
+    source, common = meet(data, "val", run, model, MAP, "forbid")
+    assert common is not None
+    frame, taxonomy = source[0], load_taxonomy(MAP)
+    truth, guess = common.read(look(network, frame, model.voxel))
+    camera = from_behind(frame.sensor.forward, size=(400, 720))
+    shown = [render_cloud(frame.points, class_colors(ids, taxonomy), camera) for ids in (guess, truth)]
+    write_picture(beside(shown, ["classes from pictures alone", "labels, never seen"]), out)
 
 
 def table() -> str:
