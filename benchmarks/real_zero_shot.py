@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,8 @@ ROWS = {
     "without the KL term": "no-kl",
     "the labels of the scans instead": "labels",
 }
-SEEN = "seen/miou_present"
-"""mIoU over the points that the camera sees, in the cards."""
+SEEN = "seen/"
+"""Before the figures over the points that the camera sees, in the cards."""
 
 
 def make_classifier(shared: Path, program: Path) -> None:
@@ -92,8 +93,8 @@ def learn(data: str, teacher: Path, folder: Path, method: str, seed: int, option
             lidistill.pretrain((data,), recipe=recipe, teacher=str(teacher), set=changes, **common)
     found = sorted((run / "evaluations").glob("*.json"))
     card = read_card(found[0] if found else Path(lidistill.evaluate(run, data=data, map=MAP)))
-    seen = Metric.of([look_where_camera_does(data, run)["miou_present"]])
-    return card.model_copy(update={"metrics": {**card.metrics, SEEN: seen}})
+    seen = {f"{SEEN}{name}": Metric.of([figure]) for name, figure in look_where_camera_does(data, run).items()}
+    return card.model_copy(update={"metrics": card.metrics | seen})
 
 
 def look_where_camera_does(data: str, run: Path) -> dict[str, float]:
@@ -172,22 +173,30 @@ def draw(data: str, run: Path, out: Path) -> None:
 
 def table() -> str:
     """The committed cards as a markdown table: mean over the seeds, per class."""
-    rows = []
-    seen = json.loads((RESULTS / "teacher.json").read_text())
-    known = read_card(RESULTS / "fskd.json").metrics
-    classes = [name for name in load_taxonomy(MAP).classes if f"iou/{name}" in known]
-    for name, method in ROWS.items():
-        if (RESULTS / f"{method}.json").is_file():
-            found = read_card(RESULTS / f"{method}.json").metrics
-            row = {"scans of 08": name} | {
-                column: f"{100 * found[key].mean:.1f} ± {100 * (found[key].std or 0):.1f}"
-                for column, key in (("mIoU %", "miou_present"), ("where the camera sees", SEEN))
-            }
-            means = {c: found[f"iou/{c}"].mean for c in classes if f"iou/{c}" in found}
-            rows.append(row | {c: f"{100 * (means.get(c) or 0):.0f}" for c in classes})
-    row = {"scans of 08": "the teacher", "mIoU %": "", "where the camera sees": f"{100 * seen['miou_present']:.1f}"}
-    rows.append(row | {c: f"{100 * seen[f'iou/{c}']:.0f}" if f"iou/{c}" in seen else "" for c in classes})
-    return markdown_table(rows)
+    there = {name: RESULTS / f"{method}.json" for name, method in ROWS.items()}
+    cards = {name: read_card(path).metrics for name, path in there.items() if path.is_file()}
+    asked = {name: Metric.of([figure]) for name, figure in json.loads((RESULTS / "teacher.json").read_text()).items()}
+    rows = [row(name, "all", metrics) for name, metrics in cards.items()]
+    rows += [
+        row(name, "the camera's", {key.removeprefix(SEEN): metrics[key] for key in metrics if key.startswith(SEEN)})
+        for name, metrics in cards.items()
+    ]
+    rows.append(row("the teacher", "the camera's", asked))
+    classes = [name for name in load_taxonomy(MAP).classes if name in rows[0]]
+    shown = ("scans of 08", "points", "mIoU %", *classes)
+    return markdown_table([{column: line.get(column, "") for column in shown} for line in rows])
+
+
+def row(name: str, points: str, metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """A line of the table: mean and spread of the mIoU, the mean of every class."""
+    miou = metrics["miou_present"]
+    spread = "" if miou.std is None else f" ± {100 * miou.std:.1f}"
+    classes = {
+        key[4:]: f"{100 * metric.mean:.0f}"
+        for key, metric in metrics.items()
+        if key.startswith("iou/") and metric.mean is not None
+    }
+    return {"scans of 08": name, "points": points, "mIoU %": f"{100 * (miou.mean or 0):.1f}{spread}", **classes}
 
 
 if __name__ == "__main__":
