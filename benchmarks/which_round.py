@@ -8,11 +8,11 @@ self-training made of them. Each of these networks gets every figure below, from
 seen and without labels, and its true mIoU on those that evaluate. A figure is worth what the network that it would
 choose gains or costs. Writes ``results/which_round.json`` and prints the table.
 
-agreement   share of points whose class stays when the scan is turned (what ``lidistill adapt`` asks)
+agreement   share of points whose class stays when the scan is turned
 confidence  mean of the largest probability
 information entropy of the mean prediction less the mean entropy (mutual information of point and class)
 source      mIoU on the source's own split val, whose labels are known
-pictures    mean IoU with what the source's head in the teacher's space says of the teacher's features in the pictures
+pictures    mean IoU with what the source's head in the teacher's space finds in the pictures (what adapt asks)
 """
 
 from __future__ import annotations
@@ -24,26 +24,18 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch.nn import functional
+from torch import Tensor
 
 from lidistill.apps.reproduce.plan import Place, last_job
 from lidistill.apps.reproduce.table_file import Column, Line, Scale, load_table
-from lidistill.datasets.source import Source
-from lidistill.evaluation.agreement import turned
-from lidistill.evaluation.confusion import Confusion
+from lidistill.datasets.source import Source, evenly
+from lidistill.datasets.unlabelled import Unlabelled
+from lidistill.evaluation.agreement import agreement
 from lidistill.evaluation.inference import as_learned, evaluate, look
+from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.table import markdown_table
-from lidistill.sensing.frame import IGNORE, Frame
-from lidistill.sensing.pairing import pair
-from lidistill.students.heads import TwoViews
 from lidistill.students.network import Network
-from lidistill.teachers.config import TeacherConfig
-from lidistill.teachers.images import prepare
-from lidistill.teachers.registry import load_teacher
-from lidistill.teachers.sampling import sample
-from lidistill.teachers.teacher import Teacher
 from lidistill.training.data import open_split
 from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.run import load_network
@@ -52,7 +44,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "which_round.json"
 GIVEN = "two heads"
 ADAPTED = ("AdaBN", "entropy", "CoSMix", "self-training")
 FIGURES = ("agreement", "confidence", "information", "source", "pictures")
-FRAMES = 10
+FRAMES = 20
 
 
 def file_of(scale: Scale, row: Line, column: Column, seed: int, place: Place) -> Path:
@@ -65,55 +57,28 @@ def file_of(scale: Scale, row: Line, column: Column, seed: int, place: Place) ->
     return rounds[-1] if rounds else job.folder / "model.safetensors"
 
 
-def some(source: Source) -> list[Frame]:
-    """Evenly spread frames."""
-    return [source[int(n)] for n in np.unique(np.linspace(0, len(source) - 1, min(FRAMES, len(source))).astype(int))]
-
-
 def miou(network: Network, source: Source, classes: tuple[str, ...], voxel: float) -> float:
     """Over all frames of ``source``."""
     return evaluate(network, source, classes, voxel, read=as_learned).confusion.miou()
 
 
-def ask_pictures(network: Network, teacher: Teacher, size: tuple[int, int], frame: Frame) -> NDArray[np.integer]:
-    """(N,) ids: what the network's head in the teacher's space says of the pictures; 255 where no camera sees."""
-    said = np.full(len(frame), IGNORE, np.int64)
-    assert isinstance(network.head, TwoViews)
-    for view in frame.views:
-        pairs = pair(frame, view)
-        features = teacher(prepare(view.image(), size)[None])
-        pixels = torch.from_numpy(pairs.pixels * (size[1] / view.width, size[0] / view.height)).float()
-        at = sample(features, torch.zeros(len(pixels), dtype=torch.long), pixels, size, teacher.grid)
-        said[pairs.rows] = network.head.said(functional.normalize(at.float(), dim=1)).argmax(1).numpy()
-    return said
-
-
-def figures(
-    network: Network, voxel: float, frames: list[Frame], pictures: list[NDArray[np.integer]]
-) -> dict[str, float]:
-    """All that is known of a network without labels but its mIoU on the source."""
-    stays, sure, means, entropies, classes = [], [], [], [], network.head_config.outputs
-    confusion = Confusion(tuple(map(str, range(classes))))
-    for frame, shown in zip(frames, pictures, strict=True):
-        seen = look(network, frame, voxel)
-        guess = seen.prediction()
-        stays.append(float((guess == look(network, turned(frame), voxel).prediction()).mean()))
-        said = seen.outputs.softmax(1)
+def certainty(network: Network, target: Unlabelled, voxel: float) -> dict[str, float]:
+    """What the probabilities of the points alone say."""
+    sure, means, entropies = [], [], []
+    for index in evenly(target, FRAMES):
+        said = look(network, target[index], voxel).outputs.softmax(1)
         sure.append(float(said.max(1).values.mean()))
         means.append(said.mean(0))
-        entropies.append(float(-(said * said.clamp_min(1e-12).log()).sum(1).mean()))
-        confusion.add(shown, guess)
-    mean = torch.stack(means).mean(0)
-    whole = float(-(mean * mean.clamp_min(1e-12).log()).sum())
-    return {
-        "agreement": fmean(stays),
-        "confidence": fmean(sure),
-        "information": whole - fmean(entropies),
-        "pictures": float(confusion.iou()[confusion.truth() > 0].mean()),
-    }
+        entropies.append(entropy(said))
+    whole = entropy(torch.stack(means).mean(0, keepdim=True))
+    return {"confidence": fmean(sure), "information": whole - fmean(entropies)}
 
 
-@torch.inference_mode()
+def entropy(said: Tensor) -> float:
+    """Mean over the rows of (M, C) probabilities."""
+    return float(-(said * said.clamp_min(1e-12).log()).sum(1).mean())
+
+
 def ask(scale: Scale, row: Line, seed: int, place: Place) -> dict[str, dict[str, float]] | None:
     """Figures and truth of every network of a row by column; None where runs are missing."""
     columns = {column.name: column for column in scale.columns}
@@ -122,20 +87,20 @@ def ask(scale: Scale, row: Line, seed: int, place: Place) -> dict[str, dict[str,
         return None
     recipe = load_recipe("city")
     assert isinstance(recipe, DistilRecipe)
-    said: TeacherConfig = recipe.teachers[0]
-    job = last_job(scale, row, columns["self-training"], seed, place)
-    source, target = job.sources
+    source, target = last_job(scale, row, columns["self-training"], seed, place).sources
     given, model = load_network(files[GIVEN])
     assert model.classes is not None
-    unlabelled = some(open_split(target, "train"))
-    teacher = load_teacher(said)
-    pictures = [ask_pictures(given, teacher, said.image_size, frame) for frame in unlabelled]
+    unlabelled = Unlabelled(open_split(target, "train"))
+    at_home, abroad = (open_split(data, "val") for data in (source, target))
+    pictures = ask_pictures(given, recipe, unlabelled, model.voxel)
     found = {}
     for name, file in files.items():
         network, _ = load_network(file)
-        at_home, abroad = (open_split(data, "val") for data in (source, target))
-        found[name] = figures(network, model.voxel, unlabelled, pictures) | {
+        found[name] = {
+            "agreement": agreement(network, unlabelled, model.voxel),
+            **certainty(network, unlabelled, model.voxel),
             "source": miou(network, at_home, model.classes, model.voxel),
+            "pictures": pictures(network),
             "truth": miou(network, abroad, model.classes, model.voxel),
         }
     return found

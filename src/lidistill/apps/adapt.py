@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lidistill import __version__
@@ -18,8 +19,10 @@ from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
+from lidistill.evaluation.agreement import agreement
 from lidistill.evaluation.card import read_card, write_card
 from lidistill.evaluation.class_map import maps_between
+from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.settings import load_setting
 from lidistill.students.network import Network
 from lidistill.training.adapt import adapt as self_training
@@ -88,8 +91,9 @@ def adapt(
             "%d scans with labels of %s, %d without of %s, rounds: %d, recipe %s",
             *(len(known), source, len(unlabelled), target, chosen.rounds, chosen.name),
         )
+        judge = who_judges(before, network, unlabelled, chosen.rounds)
         try:
-            adapted = self_training(fabric, opened, known, unlabelled, chosen, network)
+            adapted = self_training(fabric, opened, known, unlabelled, chosen, network, judge)
         except Interrupted as stopped:  # in a round, whose folder is no run to go on with
             raise Interrupted(opened.path, stopped.step, stopped.number) from None
         # labels of the target are looked at for the record alone, when nothing is left to be learned
@@ -102,6 +106,22 @@ def adapt(
         draw_gallery(opened, adapted, unlabelled)
         log.info("report: %s", write_report(opened.path))
     return opened.path
+
+
+def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Callable[[Network], float]:
+    """What compares ``rounds`` on ``target``: its pictures where they can be asked, else each network judges itself."""
+    recipe, alone = run.config.distillation(), partial(agreement, target=target, voxel=run.config.model.voxel)
+    if not rounds:
+        return alone
+    try:
+        if recipe is None:
+            raise InputError("the run that distilled it is not there")
+        found = ask_pictures(network, recipe, target, run.config.model.voxel)
+    except InputError as error:
+        log.info("rounds are compared by how far they agree with themselves; the pictures were not asked: %s", error)
+        return alone
+    log.info("rounds are compared by how far they agree with the pictures of %d scans", len(found.said))
+    return found
 
 
 def pair(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl
 
+import numpy as np
+
 from lidistill.errors import InputError, nearest
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.taxonomy import Taxonomy
@@ -63,6 +65,12 @@ class Source(Protocol):
 
 
 Opener = Callable[..., Source]
+
+
+def evenly(source: Source, most: int) -> list[int]:
+    """Numbers of up to ``most`` frames of ``source``, evenly spread, first and last among them."""
+    count = min(most, len(source))
+    return sorted({int(place) for place in np.linspace(0, len(source) - 1, count)})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.datasets.source import Source
+from lidistill.datasets.source import Source, evenly
 from lidistill.errors import InputError
 
 
@@ -16,7 +16,7 @@ def intensity_statistics(source: Source, scans: int = 50) -> tuple[float, float]
     """
     count, total, squares = 0, 0.0, 0.0
     fault: InputError | None = None
-    for index in np.unique(np.linspace(0, len(source) - 1, min(scans, len(source))).astype(int)).tolist():
+    for index in evenly(source, scans):
         try:
             values = source[index].intensity.astype(np.float64)
         except InputError as error:

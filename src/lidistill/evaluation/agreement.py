@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import fmean
 
-import numpy as np
-
+from lidistill.datasets.source import evenly
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.inference import look
@@ -26,7 +25,7 @@ def agreement(network: Network, target: Unlabelled, voxel: float) -> float:
     not. Raises ``InputError`` when no scan can be used.
     """
     found, last = [], InputError(f"{target.spec}: has no scan")
-    for index in np.unique(np.linspace(0, len(target) - 1, min(FRAMES, len(target))).astype(int)).tolist():
+    for index in evenly(target, FRAMES):
         try:
             frame = target[index]
             seen = [look(network, one, voxel).prediction() for one in (frame, turned(frame))]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lidistill.datasets.source import Source
+from lidistill.datasets.source import Source, evenly
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
-from lidistill.evaluation.agreement import agreement
 from lidistill.objectives.segmentation import cross_entropy_lovasz
 from lidistill.sensing.frame import IGNORE
 from lidistill.students.batch import PointBatch
@@ -37,7 +36,7 @@ STATISTICS_SCANS = 40
 
 @dataclass(frozen=True)
 class Round:
-    """A network, and what can be said of it without labels: its ``agreement`` with itself on the target."""
+    """A network, and what can be said of it without labels of the target: its ``agreement``, larger is better."""
 
     number: int
     network: Network
@@ -45,13 +44,19 @@ class Round:
 
 
 def adapt(
-    fabric: Fabric, run: Run, source: Source, target: Unlabelled, recipe: AdaptRecipe, network: Network
+    fabric: Fabric,
+    run: Run,
+    source: Source,
+    target: Unlabelled,
+    recipe: AdaptRecipe,
+    network: Network,
+    agreement: Callable[[Network], float],
 ) -> Network:
     """Adapt ``network``, which knows the classes of ``source``, to ``target``; write the best round into ``run``.
 
-    Of all rounds the one that agrees most with itself on the target is kept, or the network as it was given where none
-    agrees more than that: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``;
-    finished ones are not repeated.
+    Of all rounds the one of the highest ``agreement`` is kept, or the network as it was given where none has a higher
+    one: no label of the target is ever asked for. Rounds lie in ``run``'s folder ``rounds/``; finished ones are not
+    repeated.
     """
     if fabric.is_global_zero:
         run.rewind_metrics(-1)  # of an interrupted run all rounds are reported again
@@ -59,17 +64,17 @@ def adapt(
     assert taxonomy is not None
     if recipe.statistics == "target":
         restate(network, target, voxel)
-    best = now = start = Round(0, network, agreement(network, target, voxel))
+    best = now = start = Round(0, network, agreement(network))
     _report(fabric, run, now, 0.0)
     for number in range(1, recipe.rounds + 1):
         keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
         learned = self_train(fabric, run, source, target, recipe, now.network, taxonomy, number, keep)
-        now = Round(number, learned, agreement(learned, target, voxel))
+        now = Round(number, learned, agreement(learned))
         _report(fabric, run, now, keep)
         best = max(best, now, key=lambda one: one.agreement)
     if fabric.is_global_zero:
         if best is start and recipe.rounds:
-            log.info("the network is kept as it was: no round agrees more with itself")
+            log.info("the network is kept as it was: no round agrees more")
         elif recipe.rounds:
             log.info("round %d of %d is kept", best.number, recipe.rounds)
         run.save_network(best.network)
@@ -79,7 +84,7 @@ def adapt(
 
 def _report(fabric: Fabric, run: Run, found: Round, keep: float) -> None:
     if fabric.is_global_zero:
-        log.info("round %d: agrees with itself on %.1f %% of the points", found.number, 100 * found.agreement)
+        log.info("round %d: agreement %.1f %%", found.number, 100 * found.agreement)
         run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
 
 
@@ -173,7 +178,7 @@ def restate(network: Network, target: Unlabelled, voxel: float) -> None:
     for module in dropped:
         setattr(module, "drop_path", 0.0)  # noqa: B010
     count = 0
-    for index in np.unique(np.linspace(0, len(target) - 1, min(STATISTICS_SCANS, len(target))).astype(int)).tolist():
+    for index in evenly(target, STATISTICS_SCANS):
         try:
             batch = Collate(tokenizer)([full_sample(target[index], voxel, tokenizer)]).batch
         except InputError as error:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lidistill.datasets.concat import parts
-from lidistill.datasets.source import Source
+from lidistill.datasets.source import Source, evenly
 from lidistill.errors import InputError
 from lidistill.objectives import UNIT
 from lidistill.objectives import load as load_objective
@@ -103,8 +103,7 @@ def measure_colors(
     targets = [teacher.color_statistics for teacher in teachers]
     matches: dict[str, tuple[ColorMatch | None, ...]] = {}
     for source in parts(train) if any(targets) else ():
-        chosen = np.unique(np.linspace(0, len(source) - 1, min(frames, len(source))).astype(int)).tolist()
-        own = measure(_pictures(source, chosen))
+        own = measure(_pictures(source, evenly(source, frames)))
         matches[source.spec] = tuple(None if target is None else ColorMatch(own, target) for target in targets)
     return matches
 

@@ -73,6 +73,14 @@ class RunConfig(FolderConfig):
             return Run.open(self.parent).config.taught()  # a run of an older version did not write it down
         return self.pretraining
 
+    def distillation(self) -> DistilRecipe | None:
+        """The recipe by which the backbone was distilled, here or in a run before it; None where that is not there."""
+        if isinstance(self.recipe, DistilRecipe):
+            return self.recipe
+        if self.parent is None or not (Path(self.parent) / "recipe.yaml").is_file():
+            return None
+        return Run.open(self.parent).config.distillation()
+
 
 def _released(student: StudentConfig) -> Pretraining:
     """The method of an imported backbone, as its student tells: those of ScaLR+ have GELU."""
