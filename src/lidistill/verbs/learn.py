@@ -296,7 +296,7 @@ def adapt(
 
     RUN is a backbone that was distilled, best on scans of both lidars: a head is trained on the labels of the source
     first, into the folder OUT-head. Or RUN is such a run with a head already. Then the network teaches itself on the
-    target in rounds, and the round that agrees most with itself is kept, if it agrees clearly more than the start.
+    target in rounds; the one is kept that agrees most with the pictures, or with itself where those cannot be asked.
 
     Try:
 
