@@ -126,8 +126,9 @@ def pretrain(
 ) -> Path:
     """Distil an image network into a lidar network, without labels.
 
-    Every scan is seen through one random camera; the points that this camera sees learn the teacher's features at
-    their pixels (of several teachers, all side by side). Uses the split train where there is one, otherwise all scans.
+    Every scan is seen through one random camera, or through all of them where the recipe says so (cameras: all); the
+    points that they see learn the teacher's features at their pixels (of several teachers, all side by side). Uses the
+    split train where there is one, otherwise all scans.
 
     Try:
 
