@@ -136,6 +136,7 @@ def test_rig_of_the_page_opens_and_its_points_meet_its_image(tmp_path: Path) -> 
         ("docs/explanation/real-data.md", "few_scans"),
         ("docs/explanation/real-data.md", "real_methods"),
         ("docs/explanation/real-data.md", "real_zero_shot"),
+        ("docs/explanation/real-data.md", "real_adaptation"),
         ("docs/explanation/visibility.md", "visibility"),
         ("docs/how-to/new-lidar.md", "which_round"),
         ("docs/explanation/tables.md", "real_mixture"),
