@@ -110,18 +110,20 @@ def adapt(
 
 def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Callable[[Network], float]:
     """What compares ``rounds`` on ``target``: its pictures where they can be asked, else each network judges itself."""
-    recipe, alone = run.config.distillation(), partial(agreement, target=target, voxel=run.config.model.voxel)
+    recipe, voxel = run.config.distillation(), run.config.model.voxel
+    judge: Callable[[Network], float] = partial(agreement, target=target, voxel=voxel)
     if not rounds:
-        return alone
+        return judge
     try:
         if recipe is None:
             raise InputError("the run that distilled it is not there")
-        found = ask_pictures(network, recipe, target, run.config.model.voxel)
+        judge = found = ask_pictures(network, recipe, target, voxel)
+        who = f"the pictures of {len(found.said)} scans"
     except InputError as error:
-        log.info("rounds are compared by how far they agree with themselves; the pictures were not asked: %s", error)
-        return alone
-    log.info("rounds are compared by how far they agree with the pictures of %d scans", len(found.said))
-    return found
+        who = f"themselves; the pictures were not asked: {error}"
+    if not not_first():
+        log.info("rounds are compared by how far they agree with %s", who)
+    return judge
 
 
 def pair(
