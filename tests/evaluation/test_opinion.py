@@ -74,6 +74,7 @@ def network(**head: object) -> Network:
         said = found.head.said if config.both else found.head
         with torch.no_grad():
             said.output.weight.copy_(torch.tensor([[0.0, 1, 0], [-1, 0, 2], [2, 0, -1]]))
+            said.output.bias.copy_(torch.tensor([1.8, 0, 0]))  # of colours that are no unit vectors class 0 is said
     return found
 
 
@@ -90,6 +91,22 @@ def test_pictures_name_what_their_camera_sees(recipe: DistilRecipe, both: bool) 
     found = ask_pictures(network(both=both), recipe, target(), 0.1)
     assert {number: said.tolist() for number, said in found.said.items()} == {0: [2, 2, 1, 1, 255]}
     assert found.said[0].dtype == np.uint8
+
+
+def test_pictures_are_shown_and_paired_as_in_training(recipe: DistilRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the teacher's colours, here red for blue, and with hidden points or without as the recipe has it."""
+    asked, real = [], module.pair
+
+    def noted(*given: object, occlusion: bool) -> object:
+        asked.append(occlusion)
+        return real(*given, occlusion=occlusion)
+
+    monkeypatch.setattr(module, "pair", noted)
+    monkeypatch.setattr(module, "measure_colors", lambda *_: {"one": (lambda image: image.flip(0),)})
+    for occlusion in (True, False):
+        found = ask_pictures(network(), recipe.model_copy(update={"occlusion": occlusion}), target(), 0.1)
+        assert found.said[0].tolist() == [1, 1, 2, 2, 255]
+    assert asked == [True, False]
 
 
 def test_agreement_counts_classes_alike_and_only_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,8 @@ def adapt(
 
 def _report(fabric: Fabric, run: Run, found: Round, keep: float) -> None:
     if fabric.is_global_zero:
-        log.info("round %d: agreement %.1f %%", found.number, 100 * found.agreement)
+        which = f"round {found.number}" if found.number else "as it was given"
+        log.info("%s: agreement %.1f %%", which, 100 * found.agreement)
         run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
 
 
