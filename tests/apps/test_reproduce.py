@@ -247,6 +247,16 @@ def test_a_table_is_made_shown_and_not_made_again(
     assert reproduce("tiny", seeds=(0,), **where) == text
 
 
+def test_a_run_that_nothing_can_evaluate_is_made_once(table: Table, data: Path, tmp_path: Path) -> None:
+    splits = data / "other/splits.yaml"
+    splits.write_text(yaml.safe_dump({"train": yaml.safe_load(splits.read_text())["train"]}))
+    planned = jobs(table.city, (0,), Place(tmp_path / "work", data), SMALL)
+    head = next(job for job in planned if job.verb == "finetune" and job.parent is None)
+    assert run_here([head]) == []
+    assert head.card() is None
+    assert head.done()
+
+
 def test_runs_of_a_recipe_that_has_changed_are_named(table: Table, data: Path, tmp_path: Path) -> None:
     """A run is known by the name of its recipe; what the recipe says now may be something else."""
     where: dict[str, Any] = {"data": data, "work": tmp_path / "work", "set": SMALL, "seeds": (0,)}

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import UseAppendAction, arg
+import tyro
+from tyro.conf import UseAppendAction
+
+
+def _behaviour(default: str) -> str:
+    """What follows an option's sentence: its default, unless the sentence or being a switch says it."""
+    if default in {"None", "False"}:
+        return ""
+    return f"(default: {default})" if default else "(repeatable)"
+
+
+arg = partial(tyro.conf.arg, help_behavior_hint=_behaviour)
 
 Out = Annotated[Path, arg(metavar="FOLDER", help="Folder to write; made if it does not exist.")]
 Set = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="Override any key of the recipe.")]]

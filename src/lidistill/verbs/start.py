@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction
 
-from lidistill.verbs.options import Out, Overwrite
+from lidistill.verbs.options import Out, Overwrite, arg
 
 
 def demo(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from lidistill.verbs.options import Data, Out, Overwrite, RunFolder, Split
+from lidistill.verbs.options import Data, Out, Overwrite, RunFolder, Split, arg
 
 
 def evaluate(

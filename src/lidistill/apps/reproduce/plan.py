@@ -25,8 +25,9 @@ class Job:
     parent: Job | None = None
 
     def done(self) -> bool:
-        """Whether its result is there."""
-        return (self.folder / "model.safetensors").is_file() if self.verb == "pretrain" else self.card() is not None
+        """Whether its result is there: a run ends with its report, also one whose data has no split val for a card."""
+        last = ("model.safetensors", "report.html")
+        return self.card() is not None if self.verb == "evaluate" else all((self.folder / f).is_file() for f in last)
 
     def card(self) -> Card | None:
         """The card it left, if it is finished."""
