@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import lidistill
 from lidistill import taxonomy
 from lidistill.cli import main
 from lidistill.datasets.source import open_source
+from lidistill.datasets.unlabelled import without_labels
 from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
 from lidistill.evaluation.settings import load_setting, setting_names
@@ -159,3 +161,32 @@ def test_what_does_not_fit_together(
 ) -> None:
     assert main(["adapt", str(backbone), *words, "--out", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "files"),
+    [
+        ("nuscenes", "nuscenes", "lidarseg/**/*.bin"),
+        ("semantic-kitti", "semantic-kitti", "**/*.label"),
+        ("semantic-poss", "semantic-poss", "**/*.label"),
+        ("synlidar", "synlidar", "**/*.label"),
+        ("pandaset-64", "pandaset", "*/annotations/semseg/*.pkl.gz"),
+        ("waymo", "waymo", "training/lidar_segmentation/*.parquet"),
+        ("rig", "spinning-32", "labels/*.label"),
+    ],
+)
+def test_without_labels_no_label_file_is_opened(data: Path, tmp_path: Path, name: str, folder: str, files: str) -> None:
+    """Damaged ones hurt whoever reads them, and nobody else."""
+    shutil.copytree(data / folder, tmp_path / folder)
+    source = open_source(f"{name}:{tmp_path / folder}").split("train")
+    whole = source[0]
+    found = list((tmp_path / folder).glob(files))
+    assert found
+    for file in found:
+        file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(InputError):
+        source[0]
+    frame = without_labels(source)[0]
+    assert whole.labels is not None
+    assert frame.labels is None
+    assert np.array_equal(frame.points, whole.points)

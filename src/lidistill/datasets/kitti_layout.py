@@ -33,7 +33,7 @@ class Sequences:
     name: str
     root: Path
     sensor: Sensor
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     frames: Names
     splits: Mapping[str, tuple[int, ...]]
     reach: float = math.inf

@@ -64,7 +64,7 @@ class NuScenes:
     version: str
     index: Index
     rows: NDArray[np.int64]
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     sweeps: int
     protocol: str
     name: str = NAME
@@ -96,7 +96,7 @@ class NuScenes:
         labels = self.root / "lidarseg" / self.version / f"{token}_lidarseg.bin"
         cloud = read_points(path, 5)
         frame = make_frame(
-            with_labels(cloud, labels, path) if labels.exists() else cloud,
+            with_labels(cloud, labels, path) if self.taxonomy is not None and labels.exists() else cloud,
             path,
             token=f"{drive}/{token}",
             sensor=SENSOR,

@@ -63,7 +63,7 @@ class PandaSet:
     root: Path
     device: int
     sensor: Sensor
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     frames: Names
     splits: Mapping[str, tuple[int, ...]]
 
@@ -80,7 +80,7 @@ class PandaSet:
         scan, labels = root / "lidar" / f"{stem}.pkl.gz", root / "annotations" / "semseg" / f"{stem}.pkl.gz"
         pose = read_pose(root / "lidar" / "poses.json", int(stem))
         frame = make_frame(
-            read_sweep(scan, labels if labels.exists() else None, self.device, pose),
+            read_sweep(scan, labels if self.taxonomy is not None and labels.exists() else None, self.device, pose),
             scan,
             token=f"{self.name}/{sequence}/{stem}",
             sensor=self.sensor,

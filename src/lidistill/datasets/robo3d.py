@@ -60,7 +60,7 @@ class NuScenesC:
     spec: str
     root: Path
     part: str
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     frames: tuple[tuple[str, str], ...]
     name: str = NUSCENES_NAME
     sensor: Sensor = NUSCENES_SENSOR
@@ -82,8 +82,10 @@ class NuScenesC:
         scan = self.root / self.part / NUSCENES_SCANS / file
         labels = self.root / self.part / "lidarseg" / VERSION / f"{token}_lidarseg.bin"
         cloud = read_points(scan, 5)
+        if self.taxonomy is not None and labels.exists():
+            cloud = _without_simulated(with_labels(cloud, labels, scan))
         return make_frame(
-            _without_simulated(with_labels(cloud, labels, scan)) if labels.exists() else cloud,
+            cloud,
             scan,
             token=f"{NUSCENES_NAME}/{self.part}/{token}",
             sensor=self.sensor,

@@ -43,7 +43,7 @@ class SemanticKitti:
 
     spec: str
     sequences: Path
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     calibrations: dict[str, Calibration]
     frames: kitti.Names
     name: str = NAME

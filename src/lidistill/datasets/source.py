@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -45,8 +45,9 @@ class Source(Protocol):
     """A data set: frames by number, read when asked for; cheap to pickle, for it is sent to loader workers.
 
     ``spec`` is how it was asked for, ``name`` what tables call it, ``sensor`` its lidar (frames carry their own
-    record, in a mixture they differ), ``taxonomy`` the classes of its labels, ``splits`` frame numbers by split name
-    (``train``, ``val``, maybe ``test``). Reading a damaged frame raises ``InputError`` naming the file.
+    record, in a mixture they differ), ``taxonomy`` the classes of its labels (without one no label is read), ``splits``
+    frame numbers by split name (``train``, ``val``, maybe ``test``). Reading a damaged frame raises ``InputError``
+    naming the file.
     """
 
     @property
@@ -67,8 +68,8 @@ class Source(Protocol):
 Opener = Callable[..., Source]
 
 
-def evenly(source: Source, most: int) -> list[int]:
-    """Numbers of up to ``most`` frames of ``source``, evenly spread, first and last among them."""
+def evenly(source: Sized, most: int) -> list[int]:
+    """Numbers of up to ``most`` items of ``source``, evenly spread, first and last among them."""
     count = min(most, len(source))
     return sorted({int(place) for place in np.linspace(0, len(source) - 1, count)})
 

@@ -1,12 +1,31 @@
-"""``Unlabelled``: a source whose labels nobody can read."""
+"""Sources whose labels nobody reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 from lidistill.datasets.source import Source
 from lidistill.sensing.frame import Frame, Sensor
+
+S = TypeVar("S", bound=Source)
+
+
+def without_labels(source: S) -> S:
+    """``source`` as if it had been opened without a class list: its reader then opens no label file.
+
+    One that is no dataclass with a ``taxonomy`` is returned as it is.
+    """
+    if not is_dataclass(source):
+        return source
+    known: Any = source
+    names = {field.name for field in fields(source)}
+    if "taxonomy" in names:
+        known = replace(known, taxonomy=None)
+    elif "source" in names:  # a split, or another view of one
+        known = replace(known, source=without_labels(known.source))
+    return cast(S, known)
 
 
 @dataclass(frozen=True)
@@ -17,6 +36,9 @@ class Unlabelled:
     """
 
     source: Source
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", without_labels(self.source))
 
     @property
     def spec(self) -> str:

@@ -74,7 +74,7 @@ class Waymo:
     spec: str
     root: Path
     index: Index
-    taxonomy: Taxonomy
+    taxonomy: Taxonomy | None
     counted: str
     origin: str
     name: str = NAME
@@ -106,6 +106,8 @@ class Waymo:
     def __getitem__(self, index: int) -> Frame:
         segment, time = self.index.text("name", int(self.index["segment"][index])), int(self.index["time"][index])
         rows = {key: int(self.index[key][index]) for key in ("scan", "motion", "labels")}
+        if self.taxonomy is None:
+            rows["labels"] = -1
         shift = np.eye(4)
         if self.origin == "lidar":
             shift[:3, 3] = read_beams(component(self.root, segment, "lidar_calibration")).mount[:3, 3]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lidistill.datasets.concat import Concat
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.statistics import intensity_statistics
+from lidistill.datasets.unlabelled import without_labels
 from lidistill.errors import InputError
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.taxonomy import Taxonomy
@@ -78,13 +79,13 @@ def open_split(
 
 
 def open_mixture(specs: Sequence[str], split: str) -> Source:
-    """Several sources one after the other (ScaLR: plain concatenation, no re-weighting).
+    """Several sources one after the other (ScaLR: plain concatenation, no re-weighting), without their labels.
 
     Of a source that has other splits alone (a part of a data set, Robo3D) all frames are taken, which is said.
     """
     if not specs:
         raise InputError("no data: name at least one source, for example a rig folder")
-    sources = [_split_or_all(spec, split) for spec in specs]
+    sources = [without_labels(_split_or_all(spec, split)) for spec in specs]
     return sources[0] if len(sources) == 1 else Concat(sources)
 
 
