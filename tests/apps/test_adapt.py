@@ -18,10 +18,10 @@ from lidistill.datasets.source import open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
+from lidistill.evaluation.inference import look
 from lidistill.sensing.frame import Frame
-from lidistill.students.batch import PointBatch
 from lidistill.training import adapt as module
-from lidistill.training.adapt import Averaging, restate
+from lidistill.training.batch_norms import measure_anew
 from lidistill.training.loop import Interrupted
 from lidistill.training.run import Run
 
@@ -90,7 +90,8 @@ def test_a_round_must_agree_more(
 ) -> None:
     figures = iter(said)
     monkeypatch.setattr(app, "who_judges", lambda *_: lambda _: next(figures))
-    run = adapt(head, rigs, tmp_path / "run", "epochs=1")
+    run = adapt(head, rigs, tmp_path / "run")
+    assert not same(state(head), state(run / "rounds/1"))
     assert same(state(head if kept == 0 else run / "rounds" / str(kept)), state(run))
 
 
@@ -103,16 +104,37 @@ def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> N
     again = read_card(evaluate(adapted, data=rigs["there"], out=adapted.parent / "again"))
     assert again.metrics["miou"].values == card.metrics["miou"].values
     assert (adapted / "report.html").is_file()
+    assert (adapted / "pictures/prediction.jpg").is_file()
+
+
+def test_a_target_that_nothing_can_evaluate_or_whose_first_scan_is_too_far_is_adapted_to(
+    head: Path, rigs: dict[str, str], tmp_path: Path
+) -> None:
+    """What comes after training, the record and the pictures, does not fail it."""
+    rig = tmp_path / "there"
+    shutil.copytree(rigs["there"], rig, ignore=shutil.ignore_patterns(".lidistill"))
+    for file in (rig / "labels").iterdir():
+        np.zeros_like(np.fromfile(file, np.uint32)).tofile(file)  # noise, of no class
+    far = sorted((rig / "scans").iterdir())[1]
+    scan = np.fromfile(far, np.float32)
+    scan[::4] += 1e4
+    scan.tofile(far)
+    run = adapt(head, {**rigs, "there": str(rig)}, tmp_path / "run", "rounds=1", "bad_frames=0.5")
+    assert not (run / "card.json").exists()
+    assert (run / "report.html").is_file()
+    assert "not evaluated: " in (run / "log.txt").read_text()
 
 
 def test_no_label_of_the_target_is_learned(head: Path, adapted: Path, rigs: dict[str, str], tmp_path: Path) -> None:
-    """Other labels, and none at all, give the very same network."""
-    for name in ("other", "none"):
+    """Other labels, damaged ones and none at all give the very same network."""
+    for name in ("other", "damaged", "none"):
         rig = tmp_path / name / "there"
         shutil.copytree(rigs["there"], rig, ignore=shutil.ignore_patterns(".lidistill"))
         for file in (rig / "labels").iterdir():
             labels = np.fromfile(file, np.uint32)
-            file.unlink() if name == "none" else np.full_like(labels, 1).tofile(file)
+            file.unlink()
+            if name != "none":
+                np.full_like(labels[: None if name == "other" else -1], 1).tofile(file)
         run = adapt(head, {**rigs, "there": str(rig)}, tmp_path / f"run-{name}")
         assert same(state(run), state(adapted))
         assert same(state(run / "rounds/2"), state(adapted / "rounds/2"))
@@ -149,10 +171,27 @@ def test_statistics_come_from_the_scans_that_can_be_read(head: Path, rigs: dict[
             return open_source(rigs["there"])[index]
 
     network, model = Run.open(head).load_network()
-    restate(network, Unlabelled(Damaged()), model.voxel)  # type: ignore[arg-type]
-    assert not any(part.training for part in network.modules())
     norm = network.head.norm
-    assert not torch.equal(norm.running_mean, state(head)["head.norm.running_mean"])
+    momentum = norm.momentum
+    measure_anew(network, Unlabelled(Damaged()), model.voxel)  # type: ignore[arg-type]
+    assert not any(part.training for part in network.modules())
+    assert norm.momentum == momentum
+    found = [look(network, open_source(rigs["there"])[index], model.voxel).features for index in (0, 2)]
+    means = torch.stack([features.mean(0) for features in found])
+    # the mean of both scans, not one of them; in training mode every scan is normed by itself, which differs a little
+    distances = [float((norm.running_mean - value).abs().max()) for value in (means.mean(0), *means)]
+    assert distances[0] < 0.2 * min(distances[1:])
+
+
+def test_statistics_of_no_scan_are_an_error(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    rig = tmp_path / "there"
+    shutil.copytree(rigs["there"], rig, ignore=shutil.ignore_patterns(".lidistill"))
+    network, model = Run.open(head).load_network()
+    target = Unlabelled(open_source(str(rig)))
+    for file in (rig / "scans").iterdir():
+        file.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"scans.00000\d\.bin"):
+        measure_anew(network, target, model.voxel)
 
 
 def test_finished_rounds_are_not_repeated(
@@ -197,6 +236,9 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
     with pytest.raises(InputError, match="the head there is of"):
         adapt(tmp_path / "both", {**rigs, "here": rigs["there"]}, tmp_path / "run", f"head={recipe}", resume=True)
+    recipe.write_text(f"base: {base}\nepochs: 2\npoints: 600\nlr: 0.0123\n")
+    with pytest.raises(InputError, match=r"run-head: the head there is of another recipe \(lr\); use another --out"):
+        adapt(tmp_path / "both", rigs, tmp_path / "run", f"head={recipe}", "rounds=1", resume=True)
     with pytest.raises(InputError, match="head = 'city': expected a recipe of kind segment"):
         adapt(tmp_path / "both", rigs, tmp_path / "no", "head=city")
 
@@ -241,23 +283,3 @@ def test_what_does_not_fit_is_one_sentence(head: Path, rigs: dict[str, str], tmp
         adapt(head, rigs, tmp_path / "c", "round=3")
     with pytest.raises(InputError, match=r"keep = .*two shares from 0 to 1"):
         adapt(head, rigs, tmp_path / "d", "keep=[0.5,2]")
-
-
-def test_the_average_follows_the_network() -> None:
-    class Shift(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, points: PointBatch) -> torch.Tensor:
-            return self.weight
-
-    network = Shift()
-    averaging = Averaging(network, 0.75)  # type: ignore[arg-type]
-    seen = []
-    for _ in range(3):
-        averaging(None)  # type: ignore[arg-type]
-        seen.append(float(averaging.average.weight.detach()))
-        with torch.no_grad():
-            network.weight += 4
-    assert seen == [0.0, 1.0, 0.75 + 0.25 * 8]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import lidistill
@@ -165,3 +166,15 @@ def test_pictures_without_masks_teach_nothing(tmp_path: Path, tiny_rig: Callable
     (rig / "rig.yaml").unlink()
     with pytest.raises(InputError, match="its pictures have no masks, so there is no class to learn"):
         lidistill.teach_images(str(rig), out=tmp_path / "run")
+
+
+def test_a_split_val_without_masks_is_none(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=4, masks=True)
+    held_out = yaml.safe_load((rig / "splits.yaml").read_text())["val"]
+    for stem in held_out:
+        for mask in (rig / "masks").rglob(f"{stem}.*"):
+            mask.unlink()
+    assert main(command(rig, tmp_path / "run", "--epochs", "1")) == 0
+    assert "no split val with masks" in (tmp_path / "run/log.txt").read_text()
+    assert not (tmp_path / "run/card.json").exists()
+    assert (tmp_path / "run/report.html").is_file()

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from lidistill.cli import main
+from lidistill.training.run import Run
 
 OPTIONS = ["--recipe", "city-probe", "--student", "waffleiron-1-8", "--epochs", "2"]
 OPTIONS += ["--set", "student.cell=2", "--set", "batch_size=2", "--set", "points=500", "--set", "workers=0"]
@@ -80,7 +83,7 @@ def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path
     tiny = ["--recipe", "city-supervised", "--set", "student=waffleiron-1-8", "--epochs", "1"]
     assert main(["finetune", "--data", str(here), "--out", str(tmp_path / "head"), *tiny, *small]) == 0
     arguments = ["adapt", str(tmp_path / "head"), "--source", str(here), "--target", str(there), *small]
-    arguments += ["--out", str(tmp_path / "two"), "--recipe", "city-muddos", "--epochs", "1"]
+    arguments += ["--out", str(tmp_path / "two"), "--recipe", "city-muddos", "--epochs", "4"]
     arguments += ["--set", "rounds=2", "--set", "devices=2"]
     done = subprocess.run(
         [sys.executable, "-m", "lidistill", *arguments],
@@ -94,8 +97,12 @@ def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path
     assert done.stderr.count("rounds are compared by") == done.stderr.count("round 1: agreement") == 1
     rows = [json.loads(line) for line in (tmp_path / "two/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["split"] == "target"] == [0, 1, 2]
-    assert len(list((tmp_path / "two/rounds/2/guesses").iterdir())) == 3
+    assert len(list((tmp_path / "two/rounds/2/pseudo-labels").iterdir())) == 3
     assert (tmp_path / "two/card.json").is_file()
+    made = (tmp_path / name for name in ("head", "two/rounds/1", "two/rounds/2"))
+    given, first, second = (Run.open(folder).load_network()[0].head.state_dict() for folder in made)
+    for one, other in ((given, first), (first, second)):
+        assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
 def test_two_processes_teach_an_image_network(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:

@@ -148,3 +148,24 @@ def test_a_picture_that_is_damaged_is_left_out(recipe: DistilRecipe) -> None:
             return replace(self.it)
 
     assert list(ask_pictures(network(), recipe, Unlabelled(Damaged(scene())), 0.1).said) == [1]  # type: ignore[arg-type]
+
+
+def test_a_scan_that_no_network_can_see_is_left_out(recipe: DistilRecipe) -> None:
+    class Far(One):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Frame:
+            return replace(self.it, points=self.it.points + np.float32(1e4 * index))
+
+    judge = ask_pictures(network(), recipe, Unlabelled(Far(scene())), 0.1)  # type: ignore[arg-type]
+    assert list(judge.said) == [0]
+    assert 0 <= judge(network()) <= 1
+
+
+def test_the_network_that_is_asked_stays_where_it_is(recipe: DistilRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = network()
+    monkeypatch.setattr(module, "best_device", lambda: torch.device("meta"))  # stands for a GPU, computes nothing
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        ask_pictures(given, recipe, target(), 0.1)
+    assert {value.device.type for value in given.state_dict().values()} == {"cpu"}

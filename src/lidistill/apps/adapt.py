@@ -13,19 +13,20 @@ from lidistill.apps.evaluate import meet, need_labels, record
 from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
-from lidistill.apps.recipes import choose, overrides
+from lidistill.apps.recipes import choose, differing, overrides
 from lidistill.apps.report import write_report
 from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.unlabelled import Unlabelled
-from lidistill.errors import InputError
+from lidistill.errors import InputError, RunError
 from lidistill.evaluation.agreement import agreement
 from lidistill.evaluation.card import read_card, write_card
 from lidistill.evaluation.class_map import maps_between
 from lidistill.evaluation.opinion import ask_pictures
+from lidistill.evaluation.pseudo_label import pseudo_label
 from lidistill.evaluation.settings import load_setting
 from lidistill.students.network import Network
-from lidistill.training.adapt import adapt as self_training
+from lidistill.training.adapt import SelfTraining
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.loop import Interrupted
@@ -35,6 +36,8 @@ from lidistill.training.run import ModelConfig, Run, RunConfig
 log = logging.getLogger("lidistill")
 HEAD = "head"
 """Folder of the head that was trained on the source, beside the run."""
+SHARED = ("workers", "devices", "nodes", "precision", "bad_frames", "checkpoint_minutes", "checkpoint_iterations")
+"""Recipe keys that the head's training takes over."""
 
 
 def adapt(
@@ -92,8 +95,9 @@ def adapt(
             *(len(known), source, len(unlabelled), target, chosen.rounds, chosen.name),
         )
         judge = who_judges(before, network, unlabelled, chosen.rounds)
+        ask = partial(pseudo_label, target=unlabelled, voxel=chosen.voxel)
         try:
-            adapted = self_training(fabric, opened, known, unlabelled, chosen, network, judge)
+            adapted = SelfTraining(fabric, opened, known, unlabelled, chosen, ask, judge).adapt(network)
         except Interrupted as stopped:  # in a round, whose folder is no run to go on with
             raise Interrupted(opened.path, stopped.step, stopped.number) from None
         # labels of the target are looked at for the record alone, when nothing is left to be learned
@@ -167,10 +171,10 @@ def _with_head(
     head = load_recipe(recipe.head)
     if not isinstance(head, SegmentRecipe):
         raise InputError(f"recipe {recipe.name}: head = {recipe.head!r}: expected a recipe of kind segment")
+    # on the same devices as what follows: a process that one of the two does not have would do the other twice
+    shared = tuple(f"{key}={getattr(recipe, key)}" for key in SHARED)
     there = resume and (folder / "recipe.yaml").is_file()
     if not (there and (folder / "model.safetensors").is_file()):
-        # on the same devices as what follows: a process that one of the two does not have would do the other twice
-        machine = (f"{key}={getattr(recipe, key)}" for key in ("workers", "devices", "nodes", "precision"))
         try:
             segment(
                 "probe" if head.frozen else "finetune",
@@ -180,18 +184,21 @@ def _with_head(
                 recipe=recipe.head,
                 classes=classes,
                 seed=recipe.seed,
-                set=tuple(machine),
+                set=shared,
                 resume=there,
                 overwrite=overwrite,
             )
         except Interrupted as stopped:
             raise Interrupted(Path(out), stopped.step, stopped.number) from None
     found = Run.open(folder)
-    asked = (str(given.path), (source,), head.name, recipe.seed)
-    config = found.config
-    made = (config.parent, config.sources, config.recipe and config.recipe.name, config.recipe and config.recipe.seed)
-    if made != asked:
-        raise InputError(f"{folder}: the head there is of {made}, asked for is {asked}; use another --out")
+    config, asked = found.config, load_recipe(recipe.head, [f"seed={recipe.seed}"])
+    if (config.parent, config.sources) != (str(given.path), (source,)) or config.recipe is None:
+        raise InputError(
+            f"{folder}: the head there is of {config.parent} on {config.sources[0]}, asked for is one of {given.path} "
+            f"on {source}; use another --out"
+        )
+    if keys := differing(config.recipe, asked, but={"student", "voxel", *SHARED}):
+        raise InputError(f"{folder}: the head there is of another recipe ({', '.join(keys)}); use another --out")
     return found
 
 
@@ -233,16 +240,16 @@ def compare(run: Run, network: Network, target: str, map: str | None, card: Path
     try:
         source, common = meet(target, "val", run.path, run.config.model, map, "forbid")
         need_labels(source)
-    except InputError as error:
+        options = {} if common is None else {"map": map, "outside": "forbid"}
+        exam = Exam(run, network, source, "val", common=common, options=options)
+        if shown:
+            record(exam, card)
+            return None if not_first() else read_card(card).metrics["miou"].mean
+        # of the run that is adapted nothing is changed, so it logs nothing
+        result = exam.take(source)
+    except (InputError, RunError) as error:
         log.info("not evaluated: %s", error)
         return None
-    options = {} if common is None else {"map": map, "outside": "forbid"}
-    exam = Exam(run, network, source, "val", common=common, options=options)
-    if shown:
-        record(exam, card)
-        return None if not_first() else read_card(card).metrics["miou"].mean
-    # of the run that is adapted nothing is changed, so it logs nothing
-    result = exam.take(source)
     figures = main_figures(result.confusion)
     if not not_first():
         write_card(exam.card(figures, result.tokens), card)

@@ -50,11 +50,11 @@ def draw_gallery(
     With its ``teachers`` (and the ``colors`` of its training), a distilled network's pictures show both side by side.
     """
     part = parts(source)[0]
-    frame = _frame(part)
-    if frame is None:
-        log.warning("no pictures: no frame of %s could be read", source.spec)
+    found = _middle(part, network, run.config.model.voxel)
+    if found is None:
+        log.warning("no pictures: no frame of %s can be used", source.spec)
         return
-    seen = look(network, frame, run.config.model.voxel)
+    frame, seen = found
     view = frame.views[0] if frame.views else None
     pairs = pair(frame, view) if view is not None else None
     pictures: dict[str, tuple[Picture, str]] = {}
@@ -70,14 +70,15 @@ def draw_gallery(
         matches = (colors or {}).get(part.spec) or [None] * len(teachers)
         maps = _teacher_map(teachers, view, recipe, matches)
     pictures["pca.jpg"] = _pca(frame, view, features, seen, maps)
-    found = _correlations(frame, view, pairs, features, seen, maps)
-    if found is not None:
-        pictures["correlation.jpg"] = found
-    if run.config.model.classes and source.taxonomy is not None:
+    alike = _correlations(frame, view, pairs, features, seen, maps)
+    if alike is not None:
+        pictures["correlation.jpg"] = alike
+    known = run.config.model.class_list()
+    if known is not None:
         camera = from_behind(frame.sensor.forward, size=SIZE)
-        shown = [render_cloud(frame.points, class_colors(seen.prediction(), source.taxonomy), camera)]
+        shown = [render_cloud(frame.points, class_colors(seen.prediction(), known), camera)]
         captions = ["prediction"]
-        if frame.labels is not None:
+        if frame.labels is not None and source.taxonomy is not None:
             shown.append(render_cloud(frame.points, class_colors(frame.labels, source.taxonomy), camera))
             captions.append("truth")
         pictures["prediction.jpg"] = beside(shown, captions), f"classes of {frame.token}"
@@ -86,17 +87,17 @@ def draw_gallery(
     run.write_json("pictures/captions.json", {name: caption for name, (_, caption) in pictures.items()})
 
 
-def _frame(source: Source) -> Frame | None:
-    """The frame in the middle of the source, or the next one that can be read."""
+def _middle(source: Source, network: Network, voxel: float) -> tuple[Frame, Scanned] | None:
+    """The frame in the middle of the source, or the next one that can be used, and what the network says of it."""
     middle = len(source) // 2
     for index in (*range(middle, len(source)), *range(middle)):
         try:
             frame = source[index]
             for view in frame.views[:1]:
                 view.image()
+            return frame, look(network, frame, voxel)
         except InputError:
             continue
-        return frame
     return None
 
 

@@ -25,9 +25,7 @@ from lidistill.evaluation.pca import pca_colors
 from lidistill.sensing.files import SUFFIXES, PointFile, read_points, write_labels, write_points
 from lidistill.sensing.files.atomic import write_atomically
 from lidistill.sensing.frame import Frame, Sensor
-from lidistill.taxonomy import Taxonomy, from_names
-from lidistill.taxonomy import load as load_taxonomy
-from lidistill.taxonomy import names as taxonomy_names
+from lidistill.taxonomy import Taxonomy
 from lidistill.training.data import open_split
 from lidistill.training.run import ModelConfig, Run
 from lidistill.training.samples import Skip
@@ -207,10 +205,8 @@ class _Writer:
         self.folder, self.source, self.ply = folder, source, ply
         # a run without classes has nothing but features to give
         self.features = features or model.classes is None
-        self.taxonomy: Taxonomy | None = None
-        if model.classes is not None:
-            known = model.taxonomy in taxonomy_names()
-            self.taxonomy = load_taxonomy(model.taxonomy or "") if known else from_names(model.classes)
+        self.taxonomy = model.class_list()
+        if self.taxonomy is not None and model.classes is not None:
             names = {int(raw): name for raw, name in zip(self.taxonomy.inverse, model.classes, strict=True)}
             self.classes = json.dumps(names, indent=2)
 

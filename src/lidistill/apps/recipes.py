@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ def overrides(
         teacher = json.dumps([name.strip() for name in teacher.split(",")])  # JSON is YAML
     options = {"teacher": teacher, "student": student, "epochs": epochs, "seed": seed}
     return [f"{key}={value}" for key, value in options.items() if value is not None] + list(set)
+
+
+def differing(made: AnyRecipe, asked: AnyRecipe, *, but: Collection[str]) -> list[str]:
+    """Keys in which two recipes differ, of all ``but`` those that a run has from elsewhere."""
+    there, wanted = (one.model_dump(mode="json", exclude=set(but)) for one in (made, asked))
+    return sorted(key for key in there | wanted if there.get(key) != wanted.get(key))
 
 
 def _effective(name: str) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from torch import nn
 
 from lidistill import __version__
 from lidistill.apps.exam import main_figures, not_first
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
-from lidistill.datasets.pictures.pictures import PictureSource, open_pictures, with_masks
+from lidistill.datasets.pictures.pictures import PictureSource, PictureSplit, open_pictures, with_masks
+from lidistill.datasets.source import evenly
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import make_card, write_card
 from lidistill.evaluation.inference import Evaluation
@@ -30,6 +34,8 @@ from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.images import first_network, learn_images
 
 log = logging.getLogger("lidistill")
+VALIDATED = 64
+"""Pictures on which the mIoU is measured while it learns."""
 SHOWN = 4
 """Pictures in the report."""
 
@@ -61,6 +67,7 @@ def teach_images(
     if not len(train):
         raise InputError(f"{source}: no picture of the split train has a mask, so there is no class to learn")
     held_out = with_masks(pictures.split("val")) if pictures.splits.get("val") else None
+    held_out = held_out or None  # a split whose pictures have no mask is none
     config = ImageRunConfig(
         sources=(source,),
         model=ImageModel(network=chosen.network, width=chosen.width, classes=taxonomy.classes, taxonomy=taxonomy.name),
@@ -72,11 +79,12 @@ def teach_images(
     run = shared_image_run(fabric, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d pictures, %d classes, network %s", len(train), len(taxonomy.classes), chosen.network)
-        trained = learn_images(fabric, run, network, train, held_out, chosen)
+        validate = None if held_out is None else partial(_miou, network=network, held_out=held_out, recipe=chosen)
+        trained = learn_images(fabric, run, network, train, chosen, validate)
         if fabric.is_global_zero:
             save_teacher(trained, run.path)
         if held_out is None:
-            log.warning("%s has no split val: nothing to evaluate on", source)
+            log.warning("%s has no split val with masks: nothing to evaluate on", source)
         else:
             score(run, trained, held_out)
         if not fabric.is_global_zero:
@@ -85,6 +93,13 @@ def teach_images(
         log.info("report: %s", write_report(run.path))
         log.info("teacher: lidistill pretrain ... --teacher %s", run.path)
     return run.path
+
+
+def _miou(_: nn.Module, *, network: ImageNetwork, held_out: PictureSource, recipe: ImageRecipe) -> dict[str, float]:
+    some = PictureSplit(held_out, "val", tuple(evenly(held_out, VALIDATED)))
+    seen = evaluate_pictures(network, some, recipe.image_size, title=None)
+    network.train()
+    return {"miou": seen.confusion.miou()}
 
 
 def score(run: ImageRun, network: ImageNetwork, held_out: PictureSource) -> None:

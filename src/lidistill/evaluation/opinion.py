@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 from lidistill.datasets.source import evenly
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
+from lidistill.evaluation.agreement import FRAMES
 from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.inference import best_device, look
 from lidistill.sensing.frame import IGNORE, Frame
@@ -28,8 +30,7 @@ from lidistill.teachers.sampling import sample
 from lidistill.training.crops import Crop
 from lidistill.training.distil import measure_colors
 from lidistill.training.recipe import DistilRecipe
-
-FRAMES = 20
+from lidistill.training.samples import full_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +60,14 @@ def ask_pictures(network: Network, recipe: DistilRecipe, target: Unlabelled, vox
     if network.space is None or recipe.image_head is not None:
         raise InputError("no head of it reads the space of its teachers")
     teachers = Teachers(recipe, target)
-    head = head.to(best_device())
+    head = copy.deepcopy(head).to(best_device())
     found: dict[int, NDArray[np.uint8]] = {}
     last = InputError(f"{target.spec}: has no scan")
     for index in evenly(target, FRAMES):
         try:
-            found[index] = teachers.classes(target[index], head)
+            frame = target[index]
+            full_sample(frame, voxel, network.tokenizer)  # what it cannot see, no network is asked about
+            found[index] = teachers.classes(frame, head)
         except InputError as error:
             last = error
     if not any((said != IGNORE).any() for said in found.values()):

@@ -118,8 +118,8 @@ class SelfCalibrated(nn.Module):
 
         y1 = conv4(sigmoid(x1 + up(conv2(pool(x1)))) * conv3(x1)),  y2 = conv1(x2)
 
-    and the result is x + relu(y1, y2): a layer starts near the identity and keeps the signs of features. Every
-    convolution has 3 x 3 x 3 positions and a batch norm.
+    and the result is x + relu(y1, y2), so that features keep their signs. Every convolution has 3 x 3 x 3 positions and
+    a batch norm.
     """
 
     def __init__(self, width: int) -> None:

@@ -330,7 +330,7 @@ def _validation(
     samples: TrainSamples, loss: DistilLoss, device: torch.device
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that measures the loss on up to 64 held-out frames, always the same cameras and augmentations."""
-    chosen = range(0, len(samples), max(len(samples) // 64, 1))
+    chosen = evenly(samples, 64)
     collate = Collate(samples.tokenizer)
 
     def validate(model: nn.Module) -> dict[str, float]:

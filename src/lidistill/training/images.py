@@ -12,9 +12,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lidistill.datasets.pictures.pictures import PictureSource, PictureSplit
+from lidistill.datasets.pictures.pictures import PictureSource
+from lidistill.datasets.source import evenly
 from lidistill.errors import InputError
-from lidistill.evaluation.pixels import evaluate_pictures
 from lidistill.sensing.frame import IGNORE
 from lidistill.teachers.city import load_city
 from lidistill.teachers.image_network import ImageModel, ImageNetwork, ResNetEncoder, normalise
@@ -26,7 +26,6 @@ from lidistill.training.loop import fit
 from lidistill.training.optimizer import build_optimizer
 
 log = logging.getLogger("lidistill")
-VALIDATED = 64
 COUNTED = 200
 """Pictures from which the shares of the classes are measured."""
 RAREST = 1e-4
@@ -47,12 +46,12 @@ def learn_images(
     run: ImageRun,
     network: ImageNetwork,
     train: PictureSource,
-    held_out: PictureSource | None,
     recipe: ImageRecipe,
+    validate: Callable[[nn.Module], dict[str, float]] | None,
 ) -> ImageNetwork:
     """Train ``network`` on the classes of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
-    About ten times the mIoU of up to 64 pictures of ``held_out`` is logged.
+    About ten times the figures that ``validate`` finds are logged.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -63,26 +62,12 @@ def learn_images(
         return {"loss": pixel_loss(scores, batch.classes, weight)}
 
     optimizer = build_optimizer([{"params": list(network.parameters())}], recipe)
-    validate = None if held_out is None else _validation(network, held_out, recipe)
     fit(fabric, run, network, optimizer, ImageSamples(train, recipe), recipe, loss, validate)
     if fabric.is_global_zero:
         run.save_network(network)
     # every process goes on with what was saved: the statistics of batch norms differ between devices
     fabric.barrier()
     return run.load_network()
-
-
-def _validation(
-    network: ImageNetwork, held_out: PictureSource, recipe: ImageRecipe
-) -> Callable[[nn.Module], dict[str, float]]:
-    some = PictureSplit(held_out, "val", _spread(len(held_out), VALIDATED))
-
-    def validate(_: nn.Module) -> dict[str, float]:
-        seen = evaluate_pictures(network, some, recipe.image_size, title=None)
-        network.train()
-        return {"miou": seen.confusion.miou()}
-
-    return validate
 
 
 def pixel_loss(scores: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
@@ -97,12 +82,12 @@ def pixel_loss(scores: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
 def class_weights(train: PictureSource, count: int, balance: float) -> Tensor:
     """(C,) float32: the share of every class of the pixels, to the power -``balance``.
 
-    Shares are those of 200 pictures, evenly spread; damaged ones are the training loop's business.
+    Shares are those of up to 200 pictures, evenly spread; damaged ones are the training loop's business.
     """
     if balance == 0:
         return torch.ones(count)
     pixels = np.zeros(IGNORE + 1, np.int64)
-    for index in _spread(len(train), COUNTED):
+    for index in evenly(train, COUNTED):
         try:
             classes = train[index].classes
         except InputError:
@@ -111,11 +96,6 @@ def class_weights(train: PictureSource, count: int, balance: float) -> Tensor:
             pixels += np.bincount(classes.ravel(), minlength=IGNORE + 1)
     shares = pixels[:count] / max(pixels[:count].sum(), 1)
     return torch.from_numpy(np.maximum(shares, RAREST) ** -balance).float()
-
-
-def _spread(count: int, wanted: int) -> tuple[int, ...]:
-    """About ``wanted`` of ``count`` numbers, evenly spread."""
-    return tuple(range(0, count, max(count // wanted, 1)))
 
 
 def start_from(network: ImageNetwork, start: str) -> None:

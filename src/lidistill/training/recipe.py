@@ -234,16 +234,16 @@ class AdaptRecipe(OfScans):
     statistics: Literal["source", "target"] = "source"
     """``target``: the batch norms' statistics are measured anew on the target before anything is learned."""
     rounds: int = Field(1, ge=0, le=100)
-    """Rounds of self-training, ``epochs`` passes over the target each; 0 = none."""
+    """Rounds of self-training, ``epochs`` passes over the target each (over half of it without mixing); 0 = none."""
     keep: tuple[float, float] = (0.6, 0.6)
-    """Share of the guesses of every class, the surest, that is learned in the first and in the last round."""
+    """Share of the pseudo-labels of every class, the surest, that is learned in the first and in the last round."""
     mixing: Literal["none", "sectors", "classes"] = "none"
     """Scans are made of both domains: half of the circle of each, or the points of half of the classes of one put
     into the other (CoSMix); ``none``: scans of the one and of the other."""
     ema: float = Field(0.99, ge=0, lt=1)
-    """The teacher of the next round is a moving average: share of it that stays at every iteration."""
+    """Decay of the moving average that is the teacher of the next round; a plain mean of the steps at first."""
     entropy: float = Field(0.0, ge=0)
-    """Weight of the mean entropy of what is predicted where nothing is sure (entropy minimisation)."""
+    """Weight of the mean entropy of predictions where no pseudo-label of the target is sure (entropy minimisation)."""
     lovasz: float = Field(1.0, ge=0)
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
 

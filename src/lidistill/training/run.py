@@ -7,10 +7,12 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lidistill import taxonomy as class_lists
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import VOXEL_KINDS
+from lidistill.taxonomy import Taxonomy
 from lidistill.training.recipe import AnyRecipe, DistilRecipe
 from lidistill.training.run_folder import FolderConfig, RunFolder, fill, load_weights, save_weights
 
@@ -28,6 +30,13 @@ class ModelConfig(BaseModel):
     voxel: float = 0.1
     sensors: tuple[Sensor, ...] = ()
     """The lidars it was trained on, with the intensity statistics that were used."""
+
+    def class_list(self) -> Taxonomy | None:
+        """Its classes with names and colours: the built-in list of that name, or one that is made of the names."""
+        if self.classes is None:
+            return None
+        known = self.taxonomy in class_lists.names()
+        return class_lists.load(self.taxonomy or "") if known else class_lists.from_names(self.classes)
 
 
 class Pretraining(BaseModel):

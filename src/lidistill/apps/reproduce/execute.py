@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 import lidistill
+from lidistill.apps.recipes import differing
 from lidistill.apps.reproduce.cost import recipe_of
 from lidistill.apps.reproduce.plan import Job, Place
 from lidistill.apps.reproduce.table_file import City, Scale
@@ -73,8 +74,7 @@ def outdated(job: Job) -> list[str]:
     made = Run.open(job.folder).config.recipe
     if made is None:
         return []
-    there, asked = (one.model_dump(mode="json", exclude=FROM_OPTIONS) for one in (made, recipe_of(job)))
-    return sorted(key for key in there | asked if there.get(key) != asked.get(key))
+    return differing(made, recipe_of(job), but=FROM_OPTIONS)
 
 
 def check_recipes(jobs: Sequence[Job]) -> None:

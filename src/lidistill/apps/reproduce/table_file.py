@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lidistill import verbs
+import lidistill
 from lidistill.errors import InputError, nearest
 from lidistill.evaluation.settings import Setting, load_setting
 
@@ -53,7 +53,7 @@ class Step(_Part):
         """``{verb: probe, recipe: city-probe}``: whatever is no key of a step is an option of its verb."""
         if not isinstance(values, dict) or values.get("verb") not in VERBS:
             return values
-        known = [name for name in inspect.signature(getattr(verbs, values["verb"])).parameters if name not in OURS]
+        known = [name for name in inspect.signature(getattr(lidistill, values["verb"])).parameters if name not in OURS]
         known.append("set")
         options = {key: value for key, value in values.items() if key not in cls.model_fields}
         for key in (*options, *values.get("without_parent", {})):
