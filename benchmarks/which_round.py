@@ -31,7 +31,7 @@ from lidistill.apps.reproduce.plan import Place, last_job
 from lidistill.apps.reproduce.table_file import Column, Line, Scale, load_table
 from lidistill.datasets.source import Source, evenly
 from lidistill.datasets.unlabelled import Unlabelled
-from lidistill.evaluation.agreement import agreement
+from lidistill.evaluation.agreement import FRAMES, agreement
 from lidistill.evaluation.inference import as_learned, evaluate, look
 from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.table import markdown_table
@@ -44,7 +44,6 @@ RESULTS = Path(__file__).resolve().parent / "results" / "which_round.json"
 GIVEN = "two heads"
 ADAPTED = ("AdaBN", "entropy", "CoSMix", "self-training")
 FIGURES = ("agreement", "confidence", "information", "source", "pictures")
-FRAMES = 20
 
 
 def file_of(scale: Scale, row: Line, column: Column, seed: int, place: Place) -> Path:

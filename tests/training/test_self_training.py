@@ -229,7 +229,7 @@ def test_every_round_starts_from_the_average_that_the_last_one_left(
     """Two steps of 5 a round leave (0 + 5 + 10) / 3 more than the teacher had; the best judged is written."""
     asked, parts = [], {}
 
-    def part(fabric: Fabric, path: Path, *_: object, **__: object) -> Record:
+    def part(fabric: Fabric, kind: type, path: Path, *_: object, **__: object) -> Record:
         return parts.setdefault(path.name, Record(path, []))
 
     def fit(fabric: Fabric, run: Record, learning: MovingAverage, *_: object) -> None:

@@ -88,7 +88,7 @@ def adapt(
         version=__version__,
     )
     fabric = make_fabric(chosen)
-    opened = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
+    opened = shared_run(fabric, Run, out, config, resume=resume, overwrite=overwrite)
     with logged(opened):
         log.info(
             "%d scans with labels of %s, %d without of %s, rounds: %d, recipe %s",

@@ -23,7 +23,7 @@ from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.recipe import DistilRecipe
-from lidistill.training.run import ModelConfig, RunConfig
+from lidistill.training.run import ModelConfig, Run, RunConfig
 from lidistill.training.sweeps import need_sweeps
 
 log = logging.getLogger("lidistill")
@@ -69,7 +69,7 @@ def pretrain(
     )
     config = RunConfig(verb="pretrain", sources=specs, model=model, recipe=chosen, version=__version__)
     fabric = make_fabric(chosen)
-    run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
+    run = shared_run(fabric, Run, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         held_out = with_split(specs, "val")
         colors = measure_colors(train, teachers)

@@ -129,7 +129,7 @@ def segment(
         same = goes_on and head == known.head
         start = {name: part.state_dict() for name, part in parts.items() if same or name in below}
     fabric = make_fabric(chosen)
-    run = shared_run(fabric, out, config, resume=resume, overwrite=overwrite)
+    run = shared_run(fabric, Run, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info(
             "%d scans with labels, %d classes, student %s, recipe %s",

@@ -28,7 +28,7 @@ from lidistill.taxonomy import Taxonomy
 from lidistill.teachers.export import save_teacher
 from lidistill.teachers.image_network import ImageModel, ImageNetwork
 from lidistill.teachers.images import prepare
-from lidistill.training.engine import make_fabric, shared_image_run
+from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.images import first_network, learn_images
@@ -76,7 +76,7 @@ def teach_images(
     )
     network = first_network(config.model, chosen)
     fabric = make_fabric(chosen)
-    run = shared_image_run(fabric, out, config, resume=resume, overwrite=overwrite)
+    run = shared_run(fabric, ImageRun, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d pictures, %d classes, network %s", len(train), len(taxonomy.classes), chosen.network)
         validate = None if held_out is None else partial(_miou, network=network, held_out=held_out, recipe=chosen)

@@ -175,9 +175,7 @@ def evaluate(
     ``read`` gives truth and prediction of a scan as ids of ``classes``; ``poses`` as in ``scan``. Inside a distributed
     run the frames are shared out, none counted twice, and every process gets the whole result.
     """
-    rank, world = part = (
-        (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    )
+    rank, world = part = share()
     confusion = Confusion(classes)
     skipped: list[Skip] = []
     tokens: list[str] = []
@@ -190,13 +188,22 @@ def evaluate(
             else:
                 tokens.append(item.token)
                 confusion.add(*read(item))
-    parts: list[tuple[Confusion, list[str], list[Skip]]] = [(confusion, tokens, skipped)]
-    if world > 1:
-        parts = parts * world
-        distributed.all_gather_object(parts, (confusion, tokens, skipped))
+    return replace(gathered(confusion, tokens, skipped), seconds=time.perf_counter() - started)
+
+
+def share() -> tuple[int, int]:
+    """(rank, world): the part of an evaluation that is this process's, one of how many."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def gathered(confusion: Confusion, tokens: list[str], skipped: list[Skip]) -> Evaluation:
+    """The whole result from the parts of all processes, the same in each."""
+    mine = (confusion, tokens, skipped)
+    parts = [mine] * share()[1]
+    if len(parts) > 1:
+        distributed.all_gather_object(parts, mine)
     return Evaluation(
-        sum((found for found, _, _ in parts), Confusion(classes)),
+        sum((found for found, _, _ in parts), Confusion(confusion.classes)),
         tuple(sorted(token for _, found, _ in parts for token in found)),
         tuple(skip for _, _, left in parts for skip in left),
-        time.perf_counter() - started,
     )

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from lidistill.datasets.pictures.pictures import PictureSource
 from lidistill.errors import InputError
 from lidistill.evaluation.confusion import Confusion
-from lidistill.evaluation.inference import Evaluation, best_device
+from lidistill.evaluation.inference import Evaluation, best_device, gathered, share
 from lidistill.sensing.frame import IGNORE
 from lidistill.teachers.image_network import GRID, ImageNetwork, normalise
 from lidistill.teachers.images import prepare
@@ -82,7 +82,7 @@ def evaluate_pictures(
     ``size``: what pictures are resized to for the network; ``title`` of the progress bar, None = no bar. Inside a
     distributed run the pictures are shared out, none counted twice, and every process gets the whole result.
     """
-    rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    rank, world = share()
     network = network.to(best_device()).eval()
     confusion = Confusion(network.model.classes)
     tokens: list[str] = []
@@ -96,15 +96,7 @@ def evaluate_pictures(
         found = classify(network, item.image, item.classes.shape, torch.from_numpy(np.stack([u, v], 1)))
         confusion.add(item.classes[v, u], found)
         tokens.append(item.token)
-    parts: list[tuple[Confusion, list[str], list[Skip]]] = [(confusion, tokens, skipped)]
-    if world > 1:
-        parts = parts * world
-        distributed.all_gather_object(parts, (confusion, tokens, skipped))
-    return Evaluation(
-        sum((found for found, _, _ in parts), Confusion(network.model.classes)),
-        tuple(sorted(token for _, found, _ in parts for token in found)),
-        tuple(skip for _, _, left in parts for skip in left),
-    )
+    return gathered(confusion, tokens, skipped)
 
 
 def _read(source: PictureSource, size: Size, rows: range) -> Iterator[_Shown | Skip]:

@@ -89,7 +89,9 @@ class SelfTraining:
         Returns the student's moving average.
         """
         fabric, recipe = self.fabric, self.recipe
-        part = shared_run(fabric, self.run.path / "rounds" / str(number), self.run.config, resume=True, overwrite=False)
+        part = shared_run(
+            fabric, Run, self.run.path / "rounds" / str(number), self.run.config, resume=True, overwrite=False
+        )
         if (part.path / "model.safetensors").is_file():
             return part.load_network()[0]
         # whatever was drawn in rounds before, and whether they were made in this call

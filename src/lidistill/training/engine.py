@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from lightning.fabric import Fabric
 
 from lidistill.errors import LidistillError
-from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.recipe import AnyRecipe
-from lidistill.training.run import Run, RunConfig
+from lidistill.training.run_folder import FolderConfig, RunFolder
+
+F = TypeVar("F", bound=RunFolder[Any])
 
 
 def make_fabric(recipe: AnyRecipe) -> Fabric:
@@ -25,27 +26,17 @@ def make_fabric(recipe: AnyRecipe) -> Fabric:
     return fabric
 
 
-def shared_run(fabric: Fabric, out: str | Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Run:
-    """``Run.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
-    _by_one(fabric, lambda: Run.create(out, config, resume=resume, overwrite=overwrite))
-    return Run.open(out)
-
-
-def shared_image_run(
-    fabric: Fabric, out: str | Path, config: ImageRunConfig, *, resume: bool, overwrite: bool
-) -> ImageRun:
-    """``ImageRun.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
-    _by_one(fabric, lambda: ImageRun.create(out, config, resume=resume, overwrite=overwrite))
-    return ImageRun.open(out)
-
-
-def _by_one(fabric: Fabric, act: Callable[[], object]) -> None:
+def shared_run(
+    fabric: Fabric, kind: type[F], out: str | Path, config: FolderConfig, *, resume: bool, overwrite: bool
+) -> F:
+    """``kind.create`` by one process, opened by all; what goes wrong there is raised everywhere."""
     failure: LidistillError | None = None
     if fabric.is_global_zero:
         try:
-            act()
+            kind.create(out, config, resume=resume, overwrite=overwrite)
         except LidistillError as error:
             failure = error
     failure = fabric.broadcast(failure)
     if failure is not None:
         raise failure
+    return kind.open(out)
