@@ -105,6 +105,12 @@ def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> N
     assert again.metrics["miou"].values == card.metrics["miou"].values
     assert (adapted / "report.html").is_file()
     assert (adapted / "pictures/prediction.jpg").is_file()
+    page = (adapted / "report.html").read_text()
+    assert f"{rigs['here']} -&gt; {rigs['there']}" in page
+    assert "before adaptation" in page
+    rounds = page.split("<h2>Rounds</h2>")[1].split("<h2>")[0]
+    kept = [row["step"] for row in Run.open(adapted).metrics() if row["split"] == "kept"]
+    assert [line.count(">kept<") for line in rounds.split("<tr>")[2:]] == [int(n == kept[0]) for n in (0, 1, 2)]
 
 
 def test_a_target_that_nothing_can_evaluate_or_whose_first_scan_is_too_far_is_adapted_to(
@@ -154,7 +160,7 @@ def test_who_stops_a_round_is_told_where_to_go_on(
         raise Interrupted(run.path, 3, 2)
 
     monkeypatch.setattr(module, "fit", stop)
-    with pytest.raises(Interrupted, match=f"--resume --out {tmp_path / 'run'}$"):
+    with pytest.raises(Interrupted, match=f"to go on with {tmp_path / 'run'}, give the same command and --resume$"):
         adapt(head, rigs, tmp_path / "run")
 
 
@@ -234,8 +240,9 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     )
     assert f"rounds are compared by how far they agree {judged}" in (run / "log.txt").read_text()
     assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
+    swapped = {"here": rigs["there"], "there": rigs["here"]}
     with pytest.raises(InputError, match="the head there is of"):
-        adapt(tmp_path / "both", {**rigs, "here": rigs["there"]}, tmp_path / "run", f"head={recipe}", resume=True)
+        adapt(tmp_path / "both", swapped, tmp_path / "run", f"head={recipe}", resume=True)
     recipe.write_text(f"base: {base}\nepochs: 2\npoints: 600\nlr: 0.0123\n")
     with pytest.raises(InputError, match=r"run-head: the head there is of another recipe \(lr\); use another --out"):
         adapt(tmp_path / "both", rigs, tmp_path / "run", f"head={recipe}", "rounds=1", resume=True)
@@ -257,6 +264,7 @@ def test_other_ways(head: Path, rigs: dict[str, str], tmp_path: Path, options: t
 
 def test_statistics_of_the_target_alone(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
     run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=0")
+    assert "agreement" not in (run / "log.txt").read_text()  # there is nothing to compare
     before, after = state(head), state(run)
     norms = {name for name in before if name.endswith(("running_mean", "running_var"))}
     assert len(norms) >= 8
@@ -277,9 +285,18 @@ def test_what_does_not_fit_is_one_sentence(head: Path, rigs: dict[str, str], tmp
         adapt(head, rigs, tmp_path / "full")
     with pytest.raises(InputError, match="class list 'kiti-10'"):
         adapt(head, rigs, tmp_path / "e", map="kiti-10")
-    with pytest.raises(InputError, match="knows the classes of city-16"):
+    with pytest.raises(InputError, match=r"read with the classes of kitti-10, .* of city-16; leave out --classes"):
         adapt(head, rigs, tmp_path / "b", classes="kitti-10")
     with pytest.raises(InputError, match="unknown key 'round'; did you mean 'rounds'"):
         adapt(head, rigs, tmp_path / "c", "round=3")
-    with pytest.raises(InputError, match=r"keep = .*two shares from 0 to 1"):
-        adapt(head, rigs, tmp_path / "d", "keep=[0.5,2]")
+    for keep in ("[0.5,2]", "0.5", "[1,2,3]", "[a,b]"):
+        with pytest.raises(InputError, match=r"keep = .*two shares from 0 to 1"):
+            adapt(head, rigs, tmp_path / "d", f"keep={keep}")
+    with pytest.raises(InputError, match="is source and target"):
+        adapt(head, {**rigs, "there": rigs["here"] + "/"}, tmp_path / "f")
+    bare = tmp_path / "bare"
+    shutil.copytree(rigs["here"], bare)
+    shutil.rmtree(bare / "labels")
+    with pytest.raises(InputError, match="bare: its frames have no labels to learn from"):
+        adapt(head, {**rigs, "here": str(bare)}, tmp_path / "g")
+    assert not (tmp_path / "g").exists()

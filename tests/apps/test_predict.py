@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,22 @@ def test_evaluating_without_labels_is_refused_at_once(rig: Path, run: Path, caps
     assert main(["evaluate", str(run), "--data", str(rig)]) == 2
     assert "no labels to compare with" in capsys.readouterr().err
     assert not list(run.glob("evaluations/*.json"))
+
+
+def test_scans_in_a_rig_folder_are_of_its_lidar(
+    rig: Path, tmp_path: Path, tiny_rig: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that knows two lidars needs to be told only of files that lie elsewhere."""
+    other = tiny_rig(tmp_path / "other-rig", frames=2)
+    (other / "rig.yaml").write_text((other / "rig.yaml").read_text().replace("tiny-16", "other-16"))
+    small = ["--recipe", "city", "--student", "waffleiron-1-8", "--epochs", "1", "--set", "workers=0"]
+    small += ["--set", "teacher.image_size=[48, 96]", "--set", "min_pairs=8"]
+    assert main(["pretrain", str(rig), str(other), "--out", str(tmp_path / "both"), *small]) == 0
+    scan = other / "scans/000000.bin"
+    assert main(["predict", str(tmp_path / "both"), str(scan), "--out", str(tmp_path / "found")]) == 0
+    assert "the sensor other-16" in capsys.readouterr().out
+    (tmp_path / "scans").mkdir()
+    shutil.copy(scan, tmp_path / "scans")
+    loose = ["predict", str(tmp_path / "both"), str(tmp_path / "scans"), "--columns", "5", "--out", str(tmp_path / "x")]
+    assert main(loose) == 2
+    assert "say with --sensor which one recorded the scans: tiny-16, other-16" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_a_stopped_run_ends_with_the_same_numbers(
     _, said = process.communicate()
     if number == signal.SIGTERM:
         assert process.returncode == 128 + signal.SIGTERM
-        assert said.count(b"go on with --resume") == 1
+        assert said.count(b"give the same command and --resume") == 1
     else:
         assert process.returncode == -signal.SIGKILL
     assert not (out / "model.safetensors").exists()

@@ -14,6 +14,7 @@ from lidistill.apps.exam import Exam, main_figures, not_first
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, differing, overrides
+from lidistill.apps.record import BEFORE
 from lidistill.apps.report import write_report
 from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
@@ -70,11 +71,14 @@ def adapt(
     check_out(Path(out), resume=resume, overwrite=overwrite)
     if map is not None:
         class_lists.load(map)  # a wrong name is said now, not when all is done
+    if open_source(source).spec == open_source(target).spec:
+        raise InputError(f"{source}: is source and target; adapt carries from one lidar, or one town, to another")
     unlabelled = Unlabelled(open_split(target, "train", given.config.model.sensors))
     before = _with_head(given, source, out, chosen, classes, resume=resume, overwrite=overwrite)
     network, model = before.load_network()
     known = open_split(source, "train", model.sensors, classes)
-    _same_classes(known, model, before)
+    _same_classes(known, model, before, asked=classes)
+    need_labels(known, "to learn from")
     common = map or _map(target, model)
     chosen = chosen.model_copy(update={"voxel": model.voxel})
     sensors = (*model.sensors, *(s for s in (unlabelled.sensor,) if s.name not in {one.name for one in model.sensors}))
@@ -101,7 +105,7 @@ def adapt(
         except Interrupted as stopped:  # in a round, whose folder is no run to go on with
             raise Interrupted(opened.path, stopped.step, stopped.number) from None
         # labels of the target are looked at for the record alone, when nothing is left to be learned
-        start = compare(before, before.load_network()[0], target, common, opened.path / "source-only.json", shown=False)
+        start = compare(before, before.load_network()[0], target, common, opened.path / BEFORE, shown=False)
         end = compare(opened, adapted, target, common, opened.path / "card.json", shown=True)
         if not fabric.is_global_zero:
             return opened.path
@@ -202,13 +206,15 @@ def _with_head(
     return found
 
 
-def _same_classes(source: Source, model: ModelConfig, run: Run) -> None:
+def _same_classes(source: Source, model: ModelConfig, run: Run, asked: str | None) -> None:
     listed = None if source.taxonomy is None else source.taxonomy.classes
     if listed != model.classes:
-        name = "no class list" if source.taxonomy is None else source.taxonomy.name
+        name = "no class list" if source.taxonomy is None else f"the classes of {source.taxonomy.name}"
+        remedy = "name the source that its head was trained on, or the list with --classes"
+        if asked:
+            remedy = "leave out --classes"
         raise InputError(
-            f"{source.spec}: has {name}, the run {run.path} knows the classes of {model.taxonomy}; name the source "
-            "that its head was trained on, or the list with --classes"
+            f"{source.spec}: is read with {name}, the run {run.path} knows the classes of {model.taxonomy}; {remedy}"
         )
 
 

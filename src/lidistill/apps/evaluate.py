@@ -84,7 +84,7 @@ def evaluate(
     return record(exam, exam.place(folder / f"{exam.name}.json"))
 
 
-def need_labels(source: Source) -> None:
+def need_labels(source: Source, why: str = "to compare with; predict labels scans without") -> None:
     """Raise ``InputError`` when neither the first nor the middle nor the last frame has labels: before, not after."""
     for index in {0, len(source) // 2, len(source) - 1}:
         try:
@@ -92,7 +92,7 @@ def need_labels(source: Source) -> None:
                 return
         except InputError:  # a damaged frame is the evaluation's business
             return
-    raise InputError(f"{source.spec}: its frames have no labels to compare with; predict labels scans without")
+    raise InputError(f"{source.spec}: its frames have no labels {why}")
 
 
 def meet(

@@ -182,6 +182,11 @@ def _source(inputs: Sequence[str], model: ModelConfig, sensor: str | None, colum
         raise InputError(
             f"two scans are called {sorted(twice)[0]}, their results would overwrite each other; predict them apart"
         )
+    rigs = {path.parent.parent for path in paths}
+    if sensor is None and len(rigs) == 1 and paths[0].parent.name == "scans" and (min(rigs) / "rig.yaml").is_file():
+        rig = open_rig(min(rigs))
+        known = open_split(str(rig.root), None, model.sensors).sensor
+        return PointFiles(tuple(paths), known, columns or rig.columns)
     return PointFiles(tuple(paths), _sensor(model, sensor), columns)
 
 

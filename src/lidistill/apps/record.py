@@ -14,6 +14,8 @@ import yaml
 from lidistill.errors import InputError
 
 Row = dict[str, Any]
+BEFORE = "source-only.json"
+"""The card of the network that was adapted."""
 KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -36,20 +38,21 @@ def read_record(path: Path) -> Record:
     recipe = path / "recipe.yaml"
     if not recipe.is_file():
         what = "does not exist" if not path.exists() else "holds no recipe.yaml, so it is no run folder"
-        raise InputError(f"run {path}: {what}; give the --out folder of pretrain, probe or finetune")
+        raise InputError(f"run {path}: {what}; give the --out folder of pretrain, probe, finetune or adapt")
     try:
         text = recipe.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
-    cards = [_json(file) for file in (path / "card.json", *sorted((path / "evaluations").glob("*.json")))]
+    files = (path / "card.json", path / BEFORE, *sorted((path / "evaluations").glob("*.json")))
+    cards = [card | {"file": file.name} for file in files if isinstance(card := _json(file), dict)]
     skipped = _json(path / "skipped.json")
     return Record(
         path,
         text,
         config if isinstance(config, dict) else {},
         tuple(_lines(path / "metrics.jsonl")),
-        tuple(card for card in cards if isinstance(card, dict)),
+        tuple(cards),
         tuple(_pictures(path / "pictures")),
         tuple(item for item in skipped if isinstance(item, dict)) if isinstance(skipped, list) else (),
         (path / "model.safetensors").is_file(),

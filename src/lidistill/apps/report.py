@@ -12,7 +12,7 @@ from typing import Any
 
 from lidistill import __version__
 from lidistill.apps.charts import Series, chart, smooth
-from lidistill.apps.record import Record, Row, number, part, picture_kind, read_record
+from lidistill.apps.record import BEFORE, Record, Row, number, part, picture_kind, read_record
 from lidistill.apps.report_page import page, section, tiles
 from lidistill.evaluation.table import html_table
 from lidistill.sensing.files import write_atomically
@@ -42,6 +42,7 @@ def render(record: Record) -> str:
     parts = [
         _header(title, record),
         section("Learning", _charts(record.rows, _noun(record))),
+        section("Rounds", _rounds(record.rows)),
         section("Classes", _classes(record)),
         section("Evaluations", _evaluations(record.cards)),
         section("Pictures", "\n".join(_figure(caption, data) for caption, data in record.pictures)),
@@ -60,12 +61,13 @@ def _header(title: str, record: Record) -> str:
     config = record.config
     verb = str(config.get("verb") or "run")
     sources = config.get("sources") or ()
+    arrow = " -> " if verb == "adapt" else ", "
     about = [
         _student(part(config, "model", "student")),
         f"network {part(config, 'model', 'network')}" if part(config, "model", "network") else "",
         _teachers(part(config, "recipe", "teacher")),
         f"recipe {part(config, 'recipe', 'name')}" if part(config, "recipe", "name") else "",
-        f"data {', '.join(map(str, sources))}" if isinstance(sources, list | tuple) and sources else "",
+        f"data {arrow.join(map(str, sources))}" if isinstance(sources, list | tuple) and sources else "",
         f"from {config['parent']}" if config.get("parent") else "",
     ]
     badges = [verb, *([] if record.finished else ["not finished"])]
@@ -148,6 +150,20 @@ def _scored(rows: Sequence[Row]) -> Row | None:
     return next((row for row in reversed(rows) if not math.isnan(number(row.get("miou")))), None)
 
 
+def _rounds(rows: Sequence[Row]) -> str:
+    """What the rounds of an adaptation were judged, and which was kept."""
+    kept = next((row.get("step") for row in reversed(rows) if row.get("split") == "kept"), None)
+    shown = [
+        {
+            "round": row["step"] or "before the first",
+            "agreement %": f"{100 * number(row.get('agreement')):.1f}",
+            "": "kept" if row["step"] == kept else "",
+        }
+        for row in _of(rows, "target")
+    ]
+    return f'<div class="wide">{html_table(shown)}</div>' if shown else ""
+
+
 def _classes(record: Record) -> str:
     """IoU per class of the last evaluation: swatch, name, value, bar."""
     scored = next((row for row in reversed(record.rows) if isinstance(row.get("iou"), dict)), None)
@@ -196,7 +212,7 @@ def _evaluations(cards: Sequence[Row]) -> str:
         metrics = part(card, "metrics")
         figures = {k: v for k, v in metrics.items() if "/" not in k} if isinstance(metrics, Mapping) else {}
         row: Row = {"data": part(card, "data", "spec"), "split": part(card, "data", "split")}
-        row |= {"how": _how(part(card, "recipe", "evaluation"))}
+        row |= {"how": "before adaptation" if card["file"] == BEFORE else _how(part(card, "recipe", "evaluation"))}
         row |= {"frames": part(card, "data", "frames"), "seeds": ", ".join(map(str, card.get("seeds") or ()))}
         for key, metric in figures.items():
             value, spread = number(part(metric, "mean")), number(part(metric, "std"))

@@ -126,7 +126,8 @@ def _need_text_space(run: Run) -> DistilRecipe:
     """The recipe of a run whose outputs lie in CLIP's text space; ``InputError`` for every other run."""
     recipe, model = run.config.recipe, run.config.model
     if model.classes is not None:
-        distilled = f", {run.config.parent}" if run.config.parent else ""
+        parent = run.config.distilled_run()
+        distilled = "" if parent is None else f", {parent}"
         raise InputError(f"run {run.path}: has learned classes; words are for a run that was only distilled{distilled}")
     if not knows_words(run.config) or not isinstance(recipe, DistilRecipe):
         names = ", ".join(t.name for t in recipe.teachers) if isinstance(recipe, DistilRecipe) else "not known"

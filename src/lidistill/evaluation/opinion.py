@@ -66,6 +66,8 @@ def ask_pictures(network: Network, recipe: DistilRecipe, target: Unlabelled, vox
     for index in evenly(target, FRAMES):
         try:
             frame = target[index]
+            if not frame.views:
+                raise InputError(f"{frame.token}: has no camera image")
             full_sample(frame, voxel, network.tokenizer)  # what it cannot see, no network is asked about
             found[index] = teachers.classes(frame, head)
         except InputError as error:

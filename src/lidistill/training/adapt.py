@@ -66,8 +66,9 @@ class SelfTraining:
             self.run.rewind_metrics(-1)  # of an interrupted run all rounds are reported again
         if recipe.statistics == "target":
             measure_anew(network.to(self.fabric.device), self.target, self.run.config.model.voxel)
-        best = now = start = Round(0, network, self.judge(network))
-        self._report(now, 0.0)
+        best = now = start = Round(0, network, self.judge(network) if recipe.rounds else 0.0)
+        if recipe.rounds:
+            self._report(now, 0.0)
         for number in range(1, recipe.rounds + 1):
             keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
             learned = self.round(number, now.network, keep)
@@ -75,10 +76,10 @@ class SelfTraining:
             self._report(now, keep)
             best = max(best, now, key=lambda one: one.agreement)
         if self.fabric.is_global_zero:
-            if best is start and recipe.rounds:
-                log.info("the network is kept as it was: no round agrees more")
-            elif recipe.rounds:
-                log.info("round %d of %d is kept", best.number, recipe.rounds)
+            if recipe.rounds:
+                kept = "the network as it was: no round agrees more" if best is start else f"round {best.number}"
+                log.info("kept: %s (every round is a run in %s)", kept, self.run.path / "rounds")
+                self.run.log(step=best.number, split="kept")
             self.run.save_network(best.network)
         self.fabric.barrier()
         return self.run.load_network()[0]
@@ -124,6 +125,6 @@ class SelfTraining:
 
     def _report(self, found: Round, keep: float) -> None:
         if self.fabric.is_global_zero:
-            which = f"round {found.number}" if found.number else "as it was given"
+            which = f"round {found.number}" if found.number else "before the first round"
             log.info("%s: agreement %.1f %%", which, 100 * found.agreement)
             self.run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)

@@ -35,7 +35,9 @@ class Interrupted(RunError):
 
     def __init__(self, folder: Path, step: int, number: int) -> None:
         name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} after iteration {step}; go on with --resume --out {folder}")
+        super().__init__(
+            f"stopped by {name} after iteration {step}; to go on with {folder}, give the same command and --resume"
+        )
         self.step, self.number, self.exit_code = step, number, 128 + number
 
 

@@ -247,10 +247,11 @@ class AdaptRecipe(OfScans):
     lovasz: float = Field(1.0, ge=0)
     """Weight of the Lovasz-softmax loss beside cross-entropy."""
 
-    @field_validator("keep")
+    @field_validator("keep", mode="before")
     @classmethod
-    def _shares(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= share <= 1 for share in value):
+    def _shares(cls, value: Any) -> Any:
+        shares = value if isinstance(value, list | tuple) else ()
+        if len(shares) != 2 or not all(isinstance(share, float | int) and 0 <= share <= 1 for share in shares):
             raise ValueError("two shares from 0 to 1, such as [0.5, 0.8]")
         return value
 

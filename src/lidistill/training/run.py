@@ -86,9 +86,15 @@ class RunConfig(FolderConfig):
         """The recipe by which the backbone was distilled, here or in a run before it; None where that is not there."""
         if isinstance(self.recipe, DistilRecipe):
             return self.recipe
+        folder = self.distilled_run()
+        return None if folder is None else Run.open(folder).config.distillation()
+
+    def distilled_run(self) -> Path | None:
+        """The folder of the run before this one in which the backbone was distilled; None where that is not there."""
         if self.parent is None or not (Path(self.parent) / "recipe.yaml").is_file():
             return None
-        return Run.open(self.parent).config.distillation()
+        before = Run.open(self.parent)
+        return before.path if isinstance(before.config.recipe, DistilRecipe) else before.config.distilled_run()
 
 
 def _released(student: StudentConfig) -> Pretraining:
@@ -103,7 +109,7 @@ class Run(RunFolder[RunConfig]):
     """The run folder of a lidar network."""
 
     config_type = RunConfig
-    makers = "pretrain, probe or finetune"
+    makers = "pretrain, probe, finetune or adapt"
     other: ClassVar = {"teach-images": "holds an image network; give it to pretrain, as --teacher"}
 
     def save_network(self, network: Network, model: ModelConfig | None = None) -> None:

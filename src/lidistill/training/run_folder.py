@@ -91,8 +91,12 @@ class RunFolder(Generic[C]):
         run = cls.open(path)
         old, new = (_without_machine(c.model_dump(mode="json")) for c in (run.config, config))
         if old != new:
-            changed = ", ".join(_differences(old, new))
-            raise InputError(f"--resume {path}: the run there was started differently ({changed}); use another --out")
+            changed = _differences(old, new)
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise InputError(
+                f"--resume {path}: the run there was started differently ({', '.join(changed[:3])}{more}); give the "
+                "command that started it, or another --out"
+            )
         return run
 
     @classmethod
@@ -224,7 +228,7 @@ def _without_machine(values: dict[str, Any]) -> dict[str, Any]:
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
-        for key in sorted({*old, *new}):
+        for key in sorted({*old, *new}, key=lambda key: (key != "name", key)):
             found += _differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
         return found
     return [] if old == new else [f"{place} = {old!r} there, {new!r} now"]

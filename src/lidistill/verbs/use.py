@@ -50,7 +50,7 @@ def evaluate(
     ] = None,
     devices: Annotated[int, arg(metavar="N", help="Processes that share the scans, one per GPU.")] = 1,
 ) -> Path:
-    """Evaluate a probed or finetuned run: per-class IoU and mIoU over all labelled points of a split.
+    """Evaluate a run that knows classes: per-class IoU and mIoU over all labelled points of a split.
 
     With --map on data of other classes: both meet in a named class list. With --corruptions also under fog, snow, fewer
     beams ...: mIoU, mCE and mRR; what is finished is kept and not repeated. A run that was only distilled, from
