@@ -153,7 +153,7 @@ def test_nothing_within_reach(data: Path) -> None:
         ),
         (["--setting", "nuscenes-to-waymo", "--source", "a"], "says what --source is; leave out one of them"),
         (["--setting", "nuscenes-to-vaymo"], "there is no setting 'nuscenes-to-vaymo'; did you mean"),
-        (["--setting", "nuscenes-to-waymo", "--data", "nowhere"], "nowhere/waymo: does not exist"),
+        (["--setting", "nuscenes-to-waymo", "--data", "nowhere"], "nowhere/nuscenes: does not exist"),
     ],
 )
 def test_what_does_not_fit_together(
