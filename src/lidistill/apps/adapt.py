@@ -254,7 +254,8 @@ def compare(run: Run, network: Network, target: str, map: str | None, card: Path
         # of the run that is adapted nothing is changed, so it logs nothing
         result = exam.take(source)
     except (InputError, RunError) as error:
-        log.info("not evaluated: %s", error)
+        if shown:  # of both networks for the same reason, said once
+            log.info("not evaluated: %s", error)
         return None
     figures = main_figures(result.confusion)
     if not not_first():
