@@ -1,12 +1,13 @@
 """Which figure that needs no label of the target tells what adaptation was worth there?
 
-    lidistill reproduce adaptation --seeds 1                  # the runs that are asked
+    lidistill reproduce self-training --seeds 1               # the runs that are asked
     python benchmarks/which_round.py --seeds 1 --work runs/reproduce
 
-For every pair of lidars whose runs are there: the heads of the source, and what AdaBN, entropy, CoSMix and a round of
-self-training made of them. Each of these networks gets every figure below, from scans of the target that training has
-seen and without labels, and its true mIoU on those that evaluate. A figure is worth what the network that it would
-choose gains or costs. Writes ``results/which_round.json`` and prints the table.
+For every pair of lidars: the heads of the source, and what the columns of that table (AdaBN, entropy, CoSMix,
+self-training and its variants) made of them, as far as their runs are there. Each of these networks gets every figure
+below, from scans of the target that training has seen and without labels, and its true mIoU on those that evaluate. A
+figure is worth what the network that it would choose gains or costs. Writes ``results/which_round.json`` and prints two
+tables: what the figures are worth, and what each network gained, whether a judge would have kept it or not.
 
 agreement   share of points whose class stays when the scan is turned
 confidence  mean of the largest probability
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from statistics import fmean
 
@@ -42,12 +44,12 @@ from lidistill.training.run import load_network
 
 RESULTS = Path(__file__).resolve().parent / "results" / "which_round.json"
 GIVEN = "two heads"
-ADAPTED = ("AdaBN", "entropy", "CoSMix", "self-training")
+PLAIN = "self-training"
 FIGURES = ("agreement", "confidence", "information", "source", "pictures")
 
 
 def file_of(scale: Scale, row: Line, column: Column, seed: int, place: Place) -> Path:
-    """The weights of a cell: of adaptation those of its last round, kept or not."""
+    """The weights of a cell: of adaptation those of its last round, kept or not, or those that were given."""
     job = last_job(scale, row, column, seed, place)
     if job.verb == "evaluate":
         assert job.parent is not None
@@ -78,22 +80,23 @@ def entropy(said: Tensor) -> float:
     return float(-(said * said.clamp_min(1e-12).log()).sum(1).mean())
 
 
-def ask(scale: Scale, row: Line, seed: int, place: Place) -> dict[str, dict[str, float]] | None:
-    """Figures and truth of every network of a row by column; None where runs are missing."""
+def ask(scale: Scale, row: Line, seed: int, place: Place, known: Collection[str]) -> dict[str, dict[str, float]]:
+    """Figures and truth by column of the networks of a row that are there and not ``known``."""
     columns = {column.name: column for column in scale.columns}
-    files = {name: file_of(scale, row, columns[name], seed, place) for name in (GIVEN, *ADAPTED)}
-    if not all(file.is_file() for file in files.values()):
-        return None
+    files = {name: file_of(scale, row, column, seed, place) for name, column in columns.items()}
+    asked = {name: file for name, file in files.items() if name not in known and file.is_file()}
+    if not asked or not files[GIVEN].is_file():
+        return {}
     recipe = load_recipe("city")
     assert isinstance(recipe, DistilRecipe)
-    source, target = last_job(scale, row, columns["self-training"], seed, place).sources
+    source, target = last_job(scale, row, columns[PLAIN], seed, place).sources
     given, model = load_network(files[GIVEN])
     assert model.classes is not None
     unlabelled = Unlabelled(open_split(target, "train"))
     at_home, abroad = (open_split(data, "val") for data in (source, target))
     pictures = ask_pictures(given, recipe, unlabelled, model.voxel)
     found = {}
-    for name, file in files.items():
+    for name, file in asked.items():
         network, _ = load_network(file)
         found[name] = {
             "agreement": agreement(network, unlabelled, model.voxel),
@@ -106,23 +109,24 @@ def ask(scale: Scale, row: Line, seed: int, place: Place) -> dict[str, dict[str,
 
 
 def main() -> None:
-    """Ask all that is not in the results yet, print the table."""
+    """Ask all that is not in the results yet, print the tables."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--table", action="store_true", help="only print the table of the results that are there")
+    parser.add_argument("--table", action="store_true", help="only print the tables of the results that are there")
     args = parser.parse_args()
     known = read()
     if not args.table:
-        scale = load_table("adaptation").at("city")
+        scale = load_table("self-training").at("city")
         for seed in args.seeds:
             for row in scale.rows:
                 key = f"{row.name}, seed {seed}"
-                if key not in known and (found := ask(scale, row, seed, Place(args.work, Path("data")))) is not None:
-                    known[key] = found
+                if found := ask(scale, row, seed, Place(args.work, Path("data")), known.get(key, ())):
+                    known[key] = known.get(key, {}) | found
                     RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-                    print(key, flush=True)
+                    print(f"{key}: {', '.join(found)}", flush=True)
     print(table())
+    print(gains())
 
 
 def read() -> dict[str, dict[str, dict[str, float]]]:
@@ -142,16 +146,35 @@ def table() -> str:
             value = np.array([networks[name][figure] for name in names])
             order.append(float(spearmanr(value, truth).statistic))
             chosen.append(truth[value.argmax()] - networks[GIVEN]["truth"])
-            both = networks[GIVEN], networks["self-training"]
+            both = networks[GIVEN], networks[PLAIN]
             asked.append(max(both, key=lambda one: one[figure])["truth"] - networks[GIVEN]["truth"])
         rows.append(
             {
                 "figure": figure,
                 "rank correlation": f"{fmean(order):.2f}",
-                "best of five by it": f"{100 * fmean(chosen):+.1f}",
+                "best of all by it": f"{100 * fmean(chosen):+.1f}",
                 "at worst": f"{100 * min(chosen):+.1f}",
                 "self-training or not by it": f"{100 * fmean(asked):+.1f}",
                 "at worst ": f"{100 * min(asked):+.1f}",
+            }
+        )
+    return markdown_table(rows)
+
+
+def gains() -> str:
+    """What every network is worth more than the heads of the source, in points of mIoU on the target."""
+    known = read()
+    names = dict.fromkeys(name for networks in known.values() for name in networks if name != GIVEN)
+    rows = []
+    for name in names:
+        found = [100 * (one[name]["truth"] - one[GIVEN]["truth"]) for one in known.values() if name in one]
+        rows.append(
+            {
+                "network": name,
+                "pairs and seeds": len(found),
+                "mean": f"{fmean(found):+.1f}",
+                "at worst": f"{min(found):+.1f}",
+                "at best": f"{max(found):+.1f}",
             }
         )
     return markdown_table(rows)

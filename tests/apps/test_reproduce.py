@@ -112,6 +112,17 @@ def test_normalisation_asks_for_three_backbones_of_which_another_table_has_one(t
     assert [shared.count(verb) for verb in ("pretrain", "probe", "evaluate", "adapt")] == [1, 2, 4, 0]
 
 
+def test_self_training_takes_the_backbone_the_heads_and_the_baselines_of_adaptation(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path)
+    ours, theirs = (jobs(load_table(name).city, (0,), place) for name in ("self-training", "adaptation"))
+    there = {job.folder for job in theirs}
+    new = [job for job in ours if job.folder not in there]
+    assert len(ours) - len(new) == 1 + 4 + 4 + 4 * 4  # backbone, heads, their figures, four columns
+    asked = {dict(job.options)["set"] for job in new}
+    assert {job.verb for job in new} == {"adapt"}
+    assert asked == {("mixing=sectors",), ("keep=[1,1]",), ("lovasz=1",), ("frozen=false",), ("rounds=4",)}
+
+
 def test_a_setting_says_which_data_and_which_classes(tmp_path: Path) -> None:
     scale = load_table("adaptation").at("paper")
     row = next(row for row in scale.rows if row.setting == "synlidar-to-semantic-poss")
