@@ -6,7 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import yaml
+from safetensors.torch import save_file
 from torch import nn
+
+from lidistill import taxonomy
 
 
 class Patches(nn.Module):
@@ -34,3 +38,12 @@ def tiny_program(folder: Path, name: str = "patches", edge: int = 8, features: i
     path = folder / f"{name}.pt2"
     torch.export.save(_program(edge, features), path)
     return path
+
+
+def knowing(program: Path) -> None:
+    """Let the ``program`` of 12 features know the 16 classes of the city: a classifier of random weights beside it."""
+    classes = taxonomy.load("city-16").classes
+    torch.manual_seed(2)
+    save_file({"weight": torch.randn(16, 12), "bias": torch.randn(16)}, program.with_suffix(".safetensors"))
+    said = {"classes": list(classes), "taxonomy": "city-16", "classifier": program.with_suffix(".safetensors").name}
+    program.with_suffix(".yaml").write_text(yaml.safe_dump(said))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lidistill import taxonomy
 from lidistill.cli import main
@@ -20,7 +20,7 @@ from lidistill.teachers.config import TeacherConfig
 from lidistill.teachers.registry import load_teacher
 from lidistill.training.recipe import DistilRecipe, load_recipe
 from lidistill.training.run import Run
-from programs import tiny_program
+from programs import knowing, tiny_program
 
 CLASSES = taxonomy.load("city-16").classes
 OPTIONS = [
@@ -37,13 +37,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_rig: Callable[..., Path
     knowing(tiny_program(folder))
     assert main(command(folder, folder / "run")) == 0
     return folder
-
-
-def knowing(program: Path) -> None:
-    torch.manual_seed(2)
-    save_file({"weight": torch.randn(16, 12), "bias": torch.randn(16)}, program.with_suffix(".safetensors"))
-    said = {"classes": list(CLASSES), "taxonomy": "city-16", "classifier": program.with_suffix(".safetensors").name}
-    program.with_suffix(".yaml").write_text(yaml.safe_dump(said))
 
 
 def command(folder: Path, out: Path, *more: str, teacher: str = "patches.pt2") -> list[str]:

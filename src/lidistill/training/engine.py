@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.precision import MixedPrecision, Precision
 
 from lidistill.errors import LidistillError
 from lidistill.training.recipe import AnyRecipe
@@ -15,13 +16,26 @@ from lidistill.training.run_folder import FolderConfig, RunFolder
 F = TypeVar("F", bound=RunFolder[Any])
 
 
+class Autocast(MixedPrecision):  # type: ignore[misc]
+    """Mixed precision that leaves what goes into a network as it is: each layer chooses the precision it computes in.
+
+    Lightning's own turns all that goes in to 16 bits, and refuses frozen dataclasses. Coordinates would lose their
+    centimetres and targets their digits.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """``data`` itself."""
+        return data
+
+
 def make_fabric(recipe: AnyRecipe) -> Fabric:
     """Start the engine: device, precision and processes as the recipe says."""
-    precision = recipe.precision
+    precision, gpu = recipe.precision, torch.cuda.is_available()
     if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+    plugin = Precision() if precision == "32-true" else Autocast(precision, "cuda" if gpu else "cpu")
     # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
-    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, precision=precision)
+    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, plugins=plugin)
     fabric.launch()
     return fabric
 
