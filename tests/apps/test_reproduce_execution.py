@@ -133,7 +133,7 @@ def test_teachers_are_needed_beforehand(tmp_path: Path, monkeypatch: pytest.Monk
     """A file that must be made first is named by --dry-run, and before anything is run."""
     monkeypatch.chdir(tmp_path)
     said = reproduce("table8", dry_run=True, seeds=(0,)).splitlines()
-    assert "  runs/teachers/city-things.pt2 (file, missing)" in said
+    assert "  runs/teachers/city-things.pt2 (missing)" in said
     with pytest.raises(InputError, match=r"teachers are missing: runs/teachers/city-things.pt2, .*city-stuff.pt2"):
         reproduce("table8", seeds=(0,))
     assert not (tmp_path / "runs").exists()

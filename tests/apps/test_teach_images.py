@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 import lidistill
@@ -166,6 +167,24 @@ def test_pictures_without_masks_teach_nothing(tmp_path: Path, tiny_rig: Callable
     (rig / "rig.yaml").unlink()
     with pytest.raises(InputError, match="its pictures have no masks, so there is no class to learn"):
         lidistill.teach_images(str(rig), out=tmp_path / "run")
+
+
+def test_masks_with_ids_of_another_list_teach_nothing(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=3, masks=True)
+    for mask in (rig / "masks").rglob("*.png"):
+        ids = np.asarray(Image.open(mask))
+        Image.fromarray(np.full_like(ids, 250)).save(mask)
+    with pytest.raises(InputError, match=r"0.0 % of the pixels in the masks of .* does the class list fit"):
+        lidistill.teach_images(str(rig), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_without_a_mask_are_counted(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig = tiny_rig(tmp_path / "rig", frames=4, masks=True)
+    first = sorted((rig / "masks").rglob("*.png"))[0]
+    first.unlink()
+    assert main(command(rig, tmp_path / "run", "--epochs", "1")) == 0
+    assert "1 of 3 pictures of train have no mask and are left out" in (tmp_path / "run/log.txt").read_text()
 
 
 def test_a_split_val_without_masks_is_none(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:

@@ -281,7 +281,10 @@ def test_bad_words(world: Path, tmp_path: Path, said: str, capsys: pytest.Captur
     assert not (tmp_path / "labels").exists()
 
 
-@pytest.mark.parametrize("text", ["[car, tram]", "car: {van: 1}", "car: []", "car: [van, [truck]]", "car: [van"])
+NO_WORDS = ("[car, tram]", "car: {van: 1}", "car: []", "car: [van, [truck]]", "car: [van", "a: b\nc: d\na: e")
+
+
+@pytest.mark.parametrize("text", NO_WORDS)
 def test_files_that_are_no_words(tmp_path: Path, text: str) -> None:
     (tmp_path / "words.yaml").write_text(text)
     with pytest.raises(InputError, match=r"words\.yaml: "):

@@ -11,7 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from lidistill.errors import InputError
+from lidistill.evaluation.pixels import classify
 from lidistill.segmenters.methods import open_segmenter, parse_method
+from lidistill.teachers.export import save_teacher
+from lidistill.teachers.image_network import ImageModel, ImageNetwork
+from lidistill.teachers.images import prepare
 
 
 @pytest.fixture
@@ -58,6 +62,18 @@ def test_program_with_logits_alone_or_as_its_second_output(tmp_path, both):
     ids = segmenter(image)
     assert segmenter.count == 3
     assert [ids[8, 4], ids[4, 40], ids[28, 40]] == [2, 1, 0]
+
+
+def test_a_run_of_teach_images_says_what_its_network_says(tmp_path, image):
+    """Its cells lie where its convolutions leave them, not in the middle of their patches."""
+    torch.manual_seed(0)
+    network = ImageNetwork(ImageModel(network="small", width=0.25, classes=("a", "b", "c"), taxonomy="mine")).eval()
+    save_teacher(network, tmp_path)
+    size = (40, 92)  # about half of the picture
+    segmenter = open_segmenter(parse_method({"name": "argmax", "model": str(tmp_path), "image_size": size}))
+    expected = classify(network, prepare(image, size), image.shape[:2]).reshape(image.shape[:2])
+    assert np.array_equal(segmenter(image), expected)
+    assert len(np.unique(expected)) > 1
 
 
 def test_networks_that_cannot_segment(tmp_path):

@@ -8,8 +8,9 @@ from lidistill.errors import InputError
 from lidistill.teachers import registry
 from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.config import TeacherConfig
-from lidistill.teachers.registry import load_teacher, teacher_names
+from lidistill.teachers.registry import is_path, load_teacher, teacher_names
 from lidistill.teachers.teacher import Teacher
+from programs import tiny_program
 
 
 class Flat(Teacher):
@@ -71,6 +72,26 @@ def test_plug_in(monkeypatch):
 def test_unknown_names(name, said):
     with pytest.raises(InputError, match=said):
         load_teacher(TeacherConfig(name=name))
+
+
+def test_a_path_below_a_folder_that_is_there_is_no_name_of_the_hub(tmp_path, monkeypatch):
+    """``runs/images``, as in the examples, before it was made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(InputError, match="teacher runs/images: the path does not exist"):
+        load_teacher(TeacherConfig(name="runs/images"))
+    paths = {name for name in ("city", "facebook/dino-vits8", "runs/images", "a/b/c", "x.pt2", "~/x", "n/x.pth.tar")}
+    assert {name for name in paths if is_path(name)} == paths - {"city", "facebook/dino-vits8"}
+
+
+def test_a_program_in_bfloat16(tmp_path):
+    path, images = tiny_program(tmp_path), torch.rand(2, 3, 48, 96)
+    small, full = (
+        load_teacher(TeacherConfig(name=str(path), image_size=(48, 96), precision=precision))
+        for precision in ("bfloat16", "float32")
+    )
+    torch.testing.assert_close(small(images).float(), full(images), atol=0.05, rtol=0)
+    assert not torch.equal(small(images).float(), full(images))
 
 
 def test_a_file_of_another_kind(tmp_path):

@@ -112,7 +112,8 @@ def meet(
         there_are = maps_between(model.taxonomy, own)
         hint = f"add --map {' or '.join(there_are)}" if there_are else "or a --map, a class list that both are read in"
         raise InputError(
-            f"{data}: has {own.name}, the run was trained on {model.taxonomy}; evaluate needs the same classes, {hint}"
+            f"{data}: has {own.name}, the run was trained on {model.taxonomy or ', '.join(model.classes)}; evaluate "
+            f"needs the same classes, {hint}"
         )
     return open_split(data, split, model.sensors), None
 

@@ -91,6 +91,12 @@ def need_classes(recipe: DistilRecipe, teacher: Teacher) -> Classifier:
             f"objective {recipe.objective}: teacher {teacher.name} knows no classes; train one on pictures that have "
             "some (lidistill teach-images), or name classes, taxonomy and classifier in the sidecar of a .pt2 program"
         )
+    if teacher.classifier.taxonomy is None:
+        log.warning(
+            "teacher %s does not say which class list its classes are of: the run can predict, but be evaluated only "
+            "on data with the very same names; name the taxonomy in the sidecar of its program",
+            teacher.name,
+        )
     return teacher.classifier
 
 

@@ -31,7 +31,7 @@ from lidistill.teachers.images import prepare
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.image_run import ImageRun, ImageRunConfig
-from lidistill.training.images import first_network, learn_images
+from lidistill.training.images import class_weights, first_network, learn_images
 
 log = logging.getLogger("lidistill")
 VALIDATED = 64
@@ -75,12 +75,17 @@ def teach_images(
         version=__version__,
     )
     network = first_network(config.model, chosen)
+    weight = class_weights(train, len(taxonomy.classes), chosen.balance)
     fabric = make_fabric(chosen)
     run = shared_run(fabric, ImageRun, out, config, resume=resume, overwrite=overwrite)
     with logged(run):
         log.info("%d pictures, %d classes, network %s", len(train), len(taxonomy.classes), chosen.network)
+        for split, used in (("train", train), ("val", held_out or ())):
+            there = len(pictures.splits.get(split, ()))
+            if len(used) < there:
+                log.warning("%d of %d pictures of %s have no mask and are left out", there - len(used), there, split)
         validate = None if held_out is None else partial(_miou, network=network, held_out=held_out, recipe=chosen)
-        trained = learn_images(fabric, run, network, train, chosen, validate)
+        trained = learn_images(fabric, run, network, train, chosen, weight, validate)
         if fabric.is_global_zero:
             save_teacher(trained, run.path)
         if held_out is None:

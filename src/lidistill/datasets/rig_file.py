@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,13 +159,38 @@ def read_splits(path: Path, stems: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def read_yaml(path: Path, loader: type[Any]) -> Any:
-    """Parsed content; ``InputError`` when the file is missing or is no YAML."""
+    """Parsed content; ``InputError`` when the file is missing, is no YAML, or has a key twice (YAML takes the last)."""
     try:
-        return yaml.load(path.read_bytes(), loader)
+        reader = loader(path.read_bytes())
+        node = reader.get_single_node()
+        for key in _twice(node):
+            line = key.start_mark.line + 1
+            raise InputError(f"{path}: line {line}: key {key.value!r} is there twice; expected every key once")
+        return None if node is None else reader.construct_document(node)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file there") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+
+
+def _twice(root: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    """Keys of ``root`` and of all below it that a mapping has twice."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # anchors may lead back
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            names = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in names:
+                        yield key
+                    names.add(key.value)
 
 
 def _near(name: object, stems: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from lidistill.evaluation.inference import Evaluation, best_device, gathered, sh
 from lidistill.sensing.frame import IGNORE
 from lidistill.teachers.image_network import GRID, ImageNetwork, normalise
 from lidistill.teachers.images import prepare
-from lidistill.teachers.sampling import sample
+from lidistill.teachers.sampling import likeliest
 from lidistill.training.loader import resolve_workers, start_worker
 from lidistill.training.samples import Skip
 
@@ -61,17 +61,11 @@ def classify(network: ImageNetwork, image: Tensor, shape: Size, pixels: Tensor |
     ``image`` (3, h, w) in [0, 1] is what it is shown of it; None = all pixels, row by row. Scores are read as lidar
     points read features: with four taps.
     """
-    if pixels is None:
-        v, u = torch.meshgrid(torch.arange(shape[0]), torch.arange(shape[1]), indexing="ij")
-        pixels = torch.stack([u.flatten(), v.flatten()], 1)
     size = (image.shape[1], image.shape[2])
-    scale = torch.tensor([size[1] / shape[1], size[0] / shape[0]])
     device = next(network.parameters()).device
     with torch.inference_mode():
         _, scores = network(normalise(image[None].to(device), network.mean, network.std))
-        place = ((pixels + 0.5) * scale - 0.5).to(device)
-        read = sample(scores.float(), torch.zeros(len(place), dtype=torch.long, device=device), place, size, GRID)
-    return read.argmax(1).to(torch.uint8).cpu().numpy()
+        return likeliest(scores, shape, size, GRID, pixels).to(torch.uint8).cpu().numpy()
 
 
 def evaluate_pictures(

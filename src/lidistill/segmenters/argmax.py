@@ -9,23 +9,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lidistill.errors import InputError
 from lidistill.segmenters.methods import Argmax, Ids, Segmenter
 from lidistill.segmenters.network import device, load_network
 from lidistill.teachers.images import prepare
 from lidistill.teachers.program import ProgramTeacher
+from lidistill.teachers.registry import PROGRAM
+from lidistill.teachers.sampling import likeliest
 
 PER_PIXEL = ("beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet")
 PER_MASK = ("mask2former", "maskformer")
 
 
 def open_argmax(method: Argmax) -> Segmenter:
-    """A ``.pt2`` program or a network of transformers."""
-    if Path(method.model).suffix == ".pt2":
-        return ProgramSegmenter(method)
-    return HubSegmenter(method)
+    """A ``.pt2`` program, a run of teach-images, or a network of transformers."""
+    path = Path(method.model)
+    program = path if path.suffix == ".pt2" else path / PROGRAM
+    return ProgramSegmenter(method, program) if program.is_file() or program == path else HubSegmenter(method)
 
 
 class HubSegmenter:
@@ -52,18 +53,18 @@ class ProgramSegmenter:
 
     unassigned = None
 
-    def __init__(self, method: Argmax) -> None:
+    def __init__(self, method: Argmax, path: Path) -> None:
         self.method = method
-        self.program = ProgramTeacher(Path(method.model), method.image_size)
+        self.program = ProgramTeacher(path, method.image_size)
         self.program.freeze().to(device())
         self.count = self._logits(torch.full((1, 3, *method.image_size), 0.5)).shape[1]
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Ids:
-        """(H, W, 3) uint8 -> (H, W) ids; logits are enlarged bilinearly."""
-        logits = self._logits(prepare(image, self.method.image_size)[None])
-        large = functional.interpolate(logits.float(), image.shape[:2], mode="bilinear", align_corners=False)
-        ids: Ids = large[0].argmax(0).cpu().numpy().astype(np.uint16)
+        """(H, W, 3) uint8 -> (H, W) ids; logits are read bilinearly, from where the program says that its cells lie."""
+        shape, size = (image.shape[0], image.shape[1]), self.method.image_size
+        found = likeliest(self._logits(prepare(image, size)[None]), shape, size, self.program.grid)
+        ids: Ids = found.reshape(shape).cpu().numpy().astype(np.uint16)
         return ids
 
     @torch.inference_mode()

@@ -149,7 +149,8 @@ class Convolution(nn.Module):
     def forward(self, voxels: Tensor, where: KernelMap) -> Tensor:
         """(V, C) -> (V, C)."""
         convolved: Tensor = self.conv(voxels, where)
-        if len(convolved) == 1:  # which has no variance: a small cloud may lie in one coarse voxel
-            norm = self.norm
+        norm = self.norm
+        # one row has no variance: a small cloud may lie in one coarse voxel. A synchronised norm has other processes'
+        if len(convolved) == 1 and not isinstance(norm, nn.SyncBatchNorm):
             return functional.batch_norm(convolved, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        return cast(Tensor, self.norm(convolved))
+        return cast(Tensor, norm(convolved))

@@ -59,11 +59,10 @@ class ProgramTeacher(Teacher):
 
     def __init__(self, path: Path, size: tuple[int, int], name: str | None = None) -> None:
         said = read_sidecar(path)
-        module, precision = _load(path)
+        module = _load(path)
         super().__init__(name=name or path.stem, dim=0, stride=1, grid=said.grid, mean=said.mean, std=said.std)
         self.program, self.path, self.classes = module, path, said.classes
         self.requires_grad_(False)
-        self._precision = precision
         if said.colors is not None:
             self.color_statistics = ColorStatistics(said.colors.mean, said.colors.std)
         self.dim, self.stride = self._probe(size, said.stride)
@@ -75,7 +74,8 @@ class ProgramTeacher(Teacher):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """All outputs of the program for normalised pictures (B, 3, H, W)."""
-        found = self.program(images.to(self._precision))
+        weights = (p.dtype for p in self.program.parameters() if p.is_floating_point())  # of now: they may be converted
+        found = self.program(images.to(next(weights, torch.float32)))
         return tuple(found) if isinstance(found, tuple | list) else (found,)
 
     def train(self, mode: bool = True) -> ProgramTeacher:
@@ -107,21 +107,18 @@ class ProgramTeacher(Teacher):
         return features.shape[1], step
 
 
-def _load(path: Path) -> tuple[Any, torch.dtype]:
+def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(
             f"{path}: the program does not exist; write one with torch.export.save(torch.export.export(...))"
         )
     try:
-        exported = torch.export.load(path)
-        module = exported.module()
+        return torch.export.load(path).module()
     except Exception as error:  # zip, version and schema errors have no common type
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
             f"{path}: not a program that torch {torch.__version__} can load ({said}); export it anew"
         ) from error
-    weights = [p for p in exported.state_dict.values() if p.is_floating_point()]
-    return module, weights[0].dtype if weights else torch.float32
 
 
 def _read_classifier(path: Path, said: Sidecar, dim: int) -> Classifier | None:

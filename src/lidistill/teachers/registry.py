@@ -28,6 +28,15 @@ def teacher_names() -> tuple[str, ...]:
     return tuple(sorted({"city", *CATALOG, *(point.name for point in entry_points(group=GROUP))}))
 
 
+def is_path(name: str) -> bool:
+    """Whether a teacher can only be a file or a folder, there or not: no short name, and nothing the hub could have."""
+    path = Path(name).expanduser()
+    if path.suffix in {".pt2", ".pth", ".tar"} or name.startswith((".", "/", "~")):
+        return True
+    # a folder's name before the slash: a path below it is meant, not an account of the hub
+    return name.count("/") > 1 or (name.count("/") == 1 and path.parent.is_dir())
+
+
 def load_teacher(config: TeacherConfig) -> Teacher:
     """Load the teacher that a recipe asks for: frozen, in evaluation mode, on the CPU.
 
@@ -94,7 +103,7 @@ def _open_encoder(config: TeacherConfig, path: Path) -> Teacher:
         raise InputError(f"teacher {name}: expected a .pt2 program, a ResNet-50 .pth file or a folder, found a file")
     if path.is_dir():
         return load_hub(config, str(path), None)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):  # no hub name: a short name or a path gone wrong
+    if "/" not in name or is_path(name):  # no hub name: a short name or a path gone wrong
         if "/" in name:
             raise InputError(f"teacher {name}: the path does not exist; give a folder, a .pt2 or .pth file, or a name")
         raise InputError(f"there is no teacher {name!r}{nearest(name, teacher_names())} (or give a hub name or a path)")

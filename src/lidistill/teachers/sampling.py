@@ -8,8 +8,12 @@ from torch.nn import functional
 
 from lidistill.teachers.teacher import Grid
 
+Size = tuple[int, int]
+BLOCK = 1 << 16
+"""Pixels whose values are held at a time when all of a picture are read."""
 
-def sample(features: Tensor, image_index: Tensor, pixels: Tensor, size: tuple[int, int], grid: Grid) -> Tensor:
+
+def sample(features: Tensor, image_index: Tensor, pixels: Tensor, size: Size, grid: Grid) -> Tensor:
     """(P, D): bilinear values of ``features`` (B, D, h, w), picture ``image_index`` (P,), ``pixels`` (P, 2) = (u, v).
 
     ``pixels`` are columns and rows of the picture that the teacher saw, whose ``size`` is (H, W); whole numbers are
@@ -33,6 +37,23 @@ def sample(features: Tensor, image_index: Tensor, pixels: Tensor, size: tuple[in
     taps = torch.stack([top + x, top + right, bottom + x, bottom + right], 1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
     return functional.embedding_bag(taps, cells, mode="sum", per_sample_weights=weights.to(cells.dtype))
+
+
+def likeliest(scores: Tensor, shape: Size, size: Size, grid: Grid, pixels: Tensor | None = None) -> Tensor:
+    """(P,) int64: the largest channel of ``scores`` (1, C, h, w) at ``pixels`` (P, 2) = (u, v) of a recorded picture.
+
+    The picture has ``shape`` (H, W) and was shown at ``size``, which gave the scores; None = all pixels, row by row.
+    """
+    if pixels is None:
+        v, u = torch.meshgrid(torch.arange(shape[0]), torch.arange(shape[1]), indexing="ij")
+        pixels = torch.stack([u.flatten(), v.flatten()], 1)
+    device = scores.device
+    scale = torch.tensor([size[1] / shape[1], size[0] / shape[0]], device=device)
+    found = []
+    for block in torch.split(pixels.to(device), BLOCK):
+        first = torch.zeros(len(block), dtype=torch.long, device=device)
+        found.append(sample(scores.float(), first, (block + 0.5) * scale - 0.5, size, grid).argmax(1))
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=device)
 
 
 def _taps(pixel: Tensor, cells: int, extent: int, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,6 +28,8 @@ from lidistill.training.optimizer import build_optimizer
 log = logging.getLogger("lidistill")
 COUNTED = 200
 """Pictures from which the shares of the classes are measured."""
+SPARSE = 0.05
+"""With a smaller share of pixels that have a class, the class list hardly fits the masks."""
 RAREST = 1e-4
 """Classes with a smaller share of the pixels weigh no more than with this one."""
 
@@ -47,15 +49,16 @@ def learn_images(
     network: ImageNetwork,
     train: PictureSource,
     recipe: ImageRecipe,
+    weight: Tensor,
     validate: Callable[[nn.Module], dict[str, float]] | None,
 ) -> ImageNetwork:
     """Train ``network`` on the classes of ``train``, or go on from the run's checkpoint, and write it into ``run``.
 
-    About ten times the figures that ``validate`` finds are logged.
+    ``weight`` (C,) of a pixel by its class (``class_weights``). About ten times what ``validate`` finds is logged.
     """
     fabric.seed_everything(recipe.seed, verbose=False)
     network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weight = class_weights(train, len(run.config.model.classes), recipe.balance).to(fabric.device)
+    weight = weight.to(fabric.device)
 
     def loss(model: nn.Module, batch: ImageBatch) -> dict[str, Tensor]:
         _, scores = model(normalise(batch.images, network.mean, network.std))
@@ -82,10 +85,9 @@ def pixel_loss(scores: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
 def class_weights(train: PictureSource, count: int, balance: float) -> Tensor:
     """(C,) float32: the share of every class of the pixels, to the power -``balance``.
 
-    Shares are those of up to 200 pictures, evenly spread; damaged ones are the training loop's business.
+    Shares are those of up to 200 pictures, evenly spread; damaged ones are the training loop's business. Raises
+    ``InputError`` when they have masks and no pixel in them has a class.
     """
-    if balance == 0:
-        return torch.ones(count)
     pixels = np.zeros(IGNORE + 1, np.int64)
     for index in evenly(train, COUNTED):
         try:
@@ -94,7 +96,14 @@ def class_weights(train: PictureSource, count: int, balance: float) -> Tensor:
             continue
         if classes is not None:
             pixels += np.bincount(classes.ravel(), minlength=IGNORE + 1)
-    shares = pixels[:count] / max(pixels[:count].sum(), 1)
+    known = int(pixels[:count].sum())
+    if known < SPARSE * pixels.sum():
+        share = f"{100 * known / pixels.sum():.1f} % of the pixels in the masks of {train.spec} have"
+        remedy = f"one of the {count} classes; does the class list fit the ids in the masks?"
+        if known == 0:
+            raise InputError(f"{share} {remedy}")
+        log.warning("%s %s", share, remedy)
+    shares = pixels[:count] / max(known, 1)
     return torch.from_numpy(np.maximum(shares, RAREST) ** -balance).float()
 
 

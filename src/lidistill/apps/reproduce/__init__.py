@@ -24,6 +24,7 @@ from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, merge_cards, read_card, write_card
 from lidistill.evaluation.table import text_table
 from lidistill.teachers.catalog import CATALOG
+from lidistill.teachers.registry import is_path
 from lidistill.training.recipe import DistilRecipe
 
 log = logging.getLogger("lidistill")
@@ -54,9 +55,9 @@ def reproduce(
         return dry(name, table, chosen, planned, place, scale)
     check_recipes(planned)
     if any(not job.done() for job in planned):
-        missing = [name for name in teachers(planned) if _is_file(name) and not Path(name).expanduser().exists()]
+        missing = [name for name in teachers(planned) if is_path(name) and not Path(name).expanduser().exists()]
         if missing:
-            raise InputError(f"files of teachers are missing: {', '.join(missing)}; make or fetch them first")
+            raise InputError(f"teachers are missing: {', '.join(missing)}; make or fetch them first")
         prepare(chosen, place)
         cut_pictures(planned)
     if cluster is not None:
@@ -118,14 +119,10 @@ def superpixels(planned: Sequence[Job]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _is_file(name: str) -> bool:
-    return name.endswith((".pt2", ".pth", ".pth.tar"))
-
-
 def _whence(name: str) -> str:
     """Where a teacher comes from, in words."""
-    if _is_file(name):
-        return "file, there" if Path(name).expanduser().exists() else "file, missing"
+    if is_path(name):
+        return "there" if Path(name).expanduser().exists() else "missing"
     known = CATALOG.get(name)
     if known is None:
         return "comes with lidistill" if name == "city" else "a plug-in, or weights of the hub"
