@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import lidistill
 from lidistill import taxonomy
 from lidistill.cli import main
 from lidistill.errors import InputError
@@ -114,6 +115,28 @@ def test_finetuning_goes_on_with_what_is_known(world: Path, tmp_path: Path) -> N
     assert Run.open(tmp_path / "probe").config.model.head.calibration is None
 
 
+def test_labels_can_teach_the_same_network(world: Path, tmp_path: Path) -> None:
+    """With the convolutions and from random weights: what FSKD is to be compared with."""
+    said = (*("batch_size=2", "points=500", "workers=0"), "calibration={layers: 3, voxel: 0.4}")
+    supervised = lidistill.finetune(
+        data=str(world / "rig"),
+        out=tmp_path / "run",
+        recipe="city-supervised",
+        student="waffleiron-2-16",
+        epochs=1,
+        set=said,
+    )
+    ours, theirs = (Run.open(folder).load_network()[0] for folder in (world / "run", supervised))
+    assert ours.calibration is not None
+    assert theirs.calibration is not None
+    assert [p.shape for p in ours.calibration.parameters()] == [p.shape for p in theirs.calibration.parameters()]
+    first = torch.cat([p.flatten() for p in theirs.calibration.parameters()])
+    assert not torch.equal(first, torch.cat([p.flatten() for p in ours.calibration.parameters()]))
+    for name, reads in (("linear-probe", "features"), ("city-supervised", "outputs")):
+        with pytest.raises(InputError, match="calibration is of features that learn"):
+            load_recipe(name, ["calibration={}", f"reads={reads}"])
+
+
 def test_a_teacher_that_knows_no_classes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_program(world, "mute")
     assert main(command(world, tmp_path / "run", teacher="mute.pt2")) == 2
@@ -126,11 +149,12 @@ def test_a_teacher_that_knows_no_classes(world: Path, tmp_path: Path, capsys: py
     assert not (tmp_path / "run").exists()
 
 
-def test_the_teacher_says_where_its_cells_lie(world: Path) -> None:
+def test_the_teacher_says_where_its_cells_lie(tmp_path: Path) -> None:
     """The published recipes that these rest on have a ResNet's grid; another teacher keeps its own."""
-    (world / "patches.yaml").write_text((world / "patches.yaml").read_text() + "grid: origin\n")
+    program = tiny_program(tmp_path)
+    program.with_suffix(".yaml").write_text("grid: origin\n")
     for name in ("fskd", "udakd", "city-fskd"):
-        recipe = load_recipe(name, [f"teacher={world / 'patches.pt2'}"])
+        recipe = load_recipe(name, [f"teacher={program}"])
         assert isinstance(recipe, DistilRecipe)
         assert load_teacher(recipe.teachers[0]).grid == "origin", name
 

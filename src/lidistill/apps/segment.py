@@ -96,13 +96,16 @@ def segment(
         kind="probe",
         outputs=len(taxonomy.classes),
         hidden=chosen.head_hidden,
+        calibration=chosen.calibration,
         reads=_space(chosen, known, from_scratch),
         both=chosen.reads == "both",
     )
     # a head that knows these classes, of a probe or of FSKD, need not be found again while the backbone moves with it
     goes_on = verb == "finetune" and known is not None and known.classes == taxonomy.classes and not from_scratch
-    if goes_on and known is not None and chosen.head_hidden in (None, known.head.hidden):
-        head = known.head
+    if goes_on and known is not None:
+        asked, there = (chosen.head_hidden, chosen.calibration), (known.head.hidden, known.head.calibration)
+        if all(one in (None, other) for one, other in zip(asked, there, strict=True)):
+            head = known.head
     model = ModelConfig(
         student=chosen.student,
         head=head,

@@ -46,6 +46,8 @@ class _OfStudent(OfScans):
     """What a recipe says that brings a student of its own."""
 
     student: StudentConfig
+    calibration: CalibrationConfig | None = None
+    """Self-calibrated convolutions between the student's features and its head (UDAKD, FSKD); None = none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,8 +93,6 @@ class DistilRecipe(_OfStudent):
     head has two layers as published, None = as wide as its wider end (the published width is not known)."""
     objective: str = "similarity"
     """``similarity`` (ScaLR), ``ppkt``, ``slidr``, ``st-slidr``, ``seal``, ``fskd`` or a plug-in."""
-    calibration: CalibrationConfig | None = None
-    """Self-calibrated convolutions between the student's features and its head (UDAKD, FSKD); None = none."""
     soft_labels: SoftLabels | None = None
     """How the student learns the classes of its teacher, for the objective ``fskd``."""
     image_head: int | None = Field(None, gt=0)
@@ -206,6 +206,12 @@ class SegmentRecipe(_OfStudent):
     def _one_rule_for_rates(self) -> SegmentRecipe:
         if self.head_lr is not None and (self.frozen or self.layer_decay is not None):
             raise ValueError("head_lr is for a backbone that learns at one rate; leave out frozen and layer_decay")
+        return self
+
+    @model_validator(mode="after")
+    def _convolutions_of_features_that_learn(self) -> SegmentRecipe:
+        if self.calibration is not None and (self.frozen or self.reads != "features"):
+            raise ValueError("calibration is of features that learn; leave it out with frozen, and where reads is set")
         return self
 
     @model_validator(mode="after")
