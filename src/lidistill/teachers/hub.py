@@ -80,7 +80,7 @@ def _hint(name: str) -> str:
         return "the folder must hold what save_pretrained writes (config.json, model.safetensors)"
     near = nearest(name, CATALOG)
     near = near if name not in CATALOG and "did you mean" in near else ""
-    return f"there is no such folder; for a name of the hub that must be reachable, or the weights in its cache{near}"
+    return f"the hub must be reachable (or the weights in its cache), or give a local folder{near}"
 
 
 def _layer(config: TeacherConfig, family: Family, entry: Entry | None) -> str:
