@@ -107,12 +107,12 @@ def adapt(
         # labels of the target are looked at for the record alone, when nothing is left to be learned
         start = compare(before, before.load_network()[0], target, common, opened.path / BEFORE, shown=False)
         end = compare(opened, adapted, target, common, opened.path / "card.json", shown=True)
-        if not fabric.is_global_zero:
-            return opened.path
-        if start is not None and end is not None:
-            log.info("mIoU on %s: %.1f %% before, %.1f %% adapted", target, 100 * start, 100 * end)
-        draw_gallery(opened, adapted, unlabelled)
-        log.info("report: %s", write_report(opened.path))
+        if fabric.is_global_zero:
+            if start is not None and end is not None:
+                log.info("mIoU on %s: %.1f %% before, %.1f %% adapted", target, 100 * start, 100 * end)
+            draw_gallery(opened, adapted, unlabelled)
+            log.info("report: %s", write_report(opened.path))
+        fabric.barrier()
     return opened.path
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger("lidistill")
 
 SENSOR, SCENES, FRAMES = "spinning-32", 12, 3
 BACKBONE = "distilled"
+ONE = ("devices=1",)
+"""So small a batch gains nothing from several devices."""
 EPOCHS = {"pretrain": 45, "probe": 12, "finetune": 30}
 """Shorter than the recipes: the whole demo is to end within minutes."""
 NETWORKS = (
@@ -47,7 +49,9 @@ def _demo(folder: Path, *, seed: int, overwrite: bool) -> Path:
     if _announce(2, "distil the image teacher into the lidar student, no labels", backbone / "report.html", overwrite):
         resume = _interrupted(backbone, overwrite)
         epochs = EPOCHS["pretrain"]
-        pretrain(str(city), backbone, recipe="city", epochs=epochs, seed=seed, resume=resume, overwrite=overwrite)
+        pretrain(
+            str(city), backbone, recipe="city", epochs=epochs, seed=seed, set=ONE, resume=resume, overwrite=overwrite
+        )
     rows = []
     for step, (name, verb, what) in enumerate(NETWORKS, 3):
         path = folder / name
@@ -60,6 +64,7 @@ def _demo(folder: Path, *, seed: int, overwrite: bool) -> Path:
                 recipe="city-probe" if verb == "probe" else "city-supervised",
                 epochs=EPOCHS[verb],
                 seed=seed,
+                set=ONE,
                 resume=_interrupted(path, overwrite),
                 overwrite=overwrite,
             )

@@ -76,11 +76,10 @@ def pretrain(
         heard = [f"{name} ({t.dim} features)" for name, t in zip(labels(teachers), teachers, strict=True)]
         log.info("%d scans, teacher %s, student %s", len(train), " + ".join(heard), chosen.student.name)
         trained = distil(fabric, run, train, held_out, chosen, teachers, colors, divided)
-        if not fabric.is_global_zero:
-            return run.path
-        draw_gallery(run, trained, held_out or train, teachers, colors)
-        path = write_report(run.path)
-        log.info("report: %s", path)
+        if fabric.is_global_zero:
+            draw_gallery(run, trained, held_out or train, teachers, colors)
+            log.info("report: %s", write_report(run.path))
+        fabric.barrier()  # what comes after finds the folder complete, in every process
     return run.path
 
 

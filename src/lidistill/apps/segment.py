@@ -158,10 +158,10 @@ def segment(
             score(run, trained, held_out, split="val")
         elif labels is None:  # else the label report said so
             log.warning("%s has no split val: nothing to evaluate on", spec)
-        if not fabric.is_global_zero:
-            return run.path
-        draw_gallery(run, trained, held_out or train)
-        log.info("report: %s", write_report(run.path))
+        if fabric.is_global_zero:
+            draw_gallery(run, trained, held_out or train)
+            log.info("report: %s", write_report(run.path))
+        fabric.barrier()
     return run.path
 
 

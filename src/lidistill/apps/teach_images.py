@@ -92,11 +92,11 @@ def teach_images(
             log.warning("%s has no split val with masks: nothing to evaluate on", source)
         else:
             score(run, trained, held_out)
-        if not fabric.is_global_zero:
-            return run.path
-        draw_pictures(run, trained, held_out or train, taxonomy)
-        log.info("report: %s", write_report(run.path))
-        log.info("teacher: lidistill pretrain ... --teacher %s", run.path)
+        if fabric.is_global_zero:
+            draw_pictures(run, trained, held_out or train, taxonomy)
+            log.info("report: %s", write_report(run.path))
+            log.info("teacher: lidistill pretrain ... --teacher %s", run.path)
+        fabric.barrier()
     return run.path
 
 

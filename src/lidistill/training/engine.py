@@ -32,10 +32,13 @@ def make_fabric(recipe: AnyRecipe) -> Fabric:
     """Start the engine: device, precision and processes as the recipe says."""
     precision, gpu = recipe.precision, torch.cuda.is_available()
     if precision == "auto":
-        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
-    plugin = Precision() if precision == "32-true" else Autocast(precision, "cuda" if gpu else "cpu")
+        # GPUs that only emulate bfloat16 are slower with it
+        native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if native else "32-true"
+    device = "cuda" if gpu else "cpu"
+    plugin = Precision() if precision == "32-true" else Autocast(precision, device)
     # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
-    fabric = Fabric(devices=recipe.devices, num_nodes=recipe.nodes, plugins=plugin)
+    fabric = Fabric(accelerator=device, devices=recipe.devices, num_nodes=recipe.nodes, plugins=plugin)
     fabric.launch()
     return fabric
 
