@@ -96,7 +96,7 @@ def draw(scene: Scene, taxonomy: Taxonomy, distilled: Run, probe: Run) -> Pictur
     wide = np.array(Image.fromarray(view.image()).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
     place = place * (WIDTH / view.width, HEIGHT / view.height)
     image = mark(heat(wide, correlation(teacher_map(distilled, view), query)), place)
-    features = render_cloud(frame.points, pca_colors(seen.features.numpy())[rows], camera)
+    features = render_cloud(frame.points, pca_colors(seen.features.cpu().numpy())[rows], camera)
     classifier, probed = probe.load_network()
     predicted = look(classifier, frame, probed.voxel).prediction()
     classes = render_cloud(frame.points, class_colors(predicted, taxonomy), camera)

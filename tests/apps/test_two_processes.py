@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +33,8 @@ def test_two_processes_probe_and_evaluate_as_one(tmp_path: Path, tiny_rig: Calla
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("mIoU") == 1
+    assert (tmp_path / "two/log.txt").read_text().count("student waffleiron-1-8") == 1
+    assert done.stderr.count("student waffleiron-1-8") == 1
     assert main(["evaluate", str(tmp_path / "two"), "--data", str(rig)]) == 0
     shared, alone = (
         json.loads(path.read_text())
@@ -74,6 +79,44 @@ def test_a_process_without_a_usable_frame_does_not_stop_the_other(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two" / "model.safetensors").is_file()
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_iteration(
+    tmp_path: Path, tiny_rig: Callable[..., Path]
+) -> None:
+    rig, out = tiny_rig(tmp_path / "rig", frames=4, splits=False), tmp_path / "two"
+    arguments = ["probe", "--data", str(rig), "--out", str(out), *OPTIONS, "--set", "devices=2"]
+    command = [sys.executable, "-m", "lidistill", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--epochs", "2000"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not ((out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") > 1):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "the run has not got anywhere"
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)  # the pipe closes when the last process has ended
+    assert process.returncode == 128 + signal.SIGTERM, said
+    steps = re.findall(r"stopped by SIGTERM after iteration (\d+)", said)
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert set(steps) == {str(saved["step"])}
+    assert 0 < saved["step"] < 4000
+
+
+def test_too_many_unusable_frames_of_one_process_end_both(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    """Each of four batches has one bad frame: the processes meet the second of them in different iterations."""
+    rig = tiny_rig(tmp_path / "rig", frames=8, splits=False)
+    for number in range(0, 8, 2):
+        (rig / "scans" / f"{number:06d}.bin").write_bytes(b"nothing")
+    arguments = ["probe", "--data", str(rig), "--out", str(tmp_path / "two"), *OPTIONS]
+    arguments += ["--set", "devices=2", "--set", "bad_frames=0.01"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lidistill", *arguments], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 1, done.stderr
+    assert "of 8 frames are unusable" in done.stderr
 
 
 def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:

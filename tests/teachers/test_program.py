@@ -49,6 +49,40 @@ def test_a_program_is_a_teacher(tmp_path, outputs):
     teacher.eval()
 
 
+class Positions(Own):
+    """Makes a tensor by itself, and brings pictures to the type of the weights, as vision models of transformers do."""
+
+    def forward(self, images):
+        features = self.conv(images.to(self.conv.weight.dtype))
+        return features + torch.arange(features.shape[-1], dtype=features.dtype, device=features.device)
+
+
+def test_what_a_program_makes_itself_moves_with_it(tmp_path):
+    path, network = export(tmp_path, network=Positions())
+    teacher = load_teacher(TeacherConfig(name=str(path), image_size=(32, 64)))
+    assert teacher.to("meta")(torch.rand(2, 3, 32, 64, device="meta")).device.type == "meta"
+    back = load_teacher(TeacherConfig(name=str(path), image_size=(32, 64)))
+    images = torch.rand(2, 3, 32, 64)
+    assert torch.allclose(back(images), network(images), atol=1e-6)
+
+
+def test_a_program_under_mixed_precision(tmp_path):
+    path, network = export(tmp_path, network=Positions())
+    teacher = load_teacher(TeacherConfig(name=str(path), image_size=(32, 64)))
+    images = torch.rand(2, 3, 32, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = teacher(images)
+    assert torch.allclose(mixed, network(images), atol=0.2)
+    assert not torch.equal(mixed, network(images))
+
+
+def test_a_program_that_stands_no_bfloat16(tmp_path):
+    """Its cast to the type of the weights was written down as one to float32."""
+    path, _ = export(tmp_path, network=Positions())
+    with pytest.raises(InputError, match=r"in bfloat16 on cpu .* set the teacher's precision to float32"):
+        load_teacher(TeacherConfig(name=str(path), image_size=(32, 64), precision="bfloat16"))
+
+
 def test_sidecar(tmp_path):
     path, network = export(tmp_path)
     path.with_suffix(".yaml").write_text(

@@ -41,6 +41,11 @@ def test_a_killed_loader_process_is_one_sentence() -> None:
     assert "--resume" in done.stdout
 
 
+def test_a_console_that_nobody_reads_is_no_dead_loader() -> None:
+    with pytest.raises(BrokenPipeError), dead_workers():
+        raise BrokenPipeError
+
+
 def test_a_fault_of_the_program_stays_what_it_is() -> None:
     with pytest.raises(ZeroDivisionError), dead_workers():
         _ = 1 / 0

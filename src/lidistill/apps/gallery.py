@@ -61,7 +61,7 @@ def draw_gallery(
     if view is not None and pairs is not None:
         caption = f"{len(pairs.rows)} points that camera {view.name} sees, coloured by depth"
         pictures["overlay.jpg"] = overlay(view.image(), pairs), caption
-    features = (seen.features if run.config.model.classes else seen.outputs).numpy()
+    features = (seen.features if run.config.model.classes else seen.outputs).cpu().numpy()
     maps = None
     recipe = run.config.recipe
     # a space of its own, for points and pixels, is not the teacher's

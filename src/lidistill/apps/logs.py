@@ -1,4 +1,4 @@
-"""A run's ``log.txt``: what the console says, with the time."""
+"""A run's ``log.txt``: what the console says, with the time; of several processes the first speaks, all may warn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lidistill.evaluation.inference import share
 from lidistill.training.run_folder import RunFolder
 
 log = logging.getLogger("lidistill")
@@ -19,7 +20,7 @@ def logged(run: RunFolder[Any]) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING if share()[0] else logging.INFO)
     try:
         yield
     except BaseException as error:

@@ -228,11 +228,11 @@ class _Writer:
             write_labels(stem.with_suffix(".label"), self.taxonomy.inverse[predicted])
             shown = self.taxonomy.colors[predicted]
         if self.features:
-            values = item.features.half()[item.rows].numpy()
+            values = item.features.half().cpu()[item.rows].numpy()
             write_atomically(stem.with_suffix(".npy"), lambda file: _save(file, values))
         if self.ply:
             if shown is None:
-                shown = pca_colors(item.features.numpy())[item.rows.numpy()]
+                shown = pca_colors(item.features.cpu().numpy())[item.rows.numpy()]
             write_points(stem.with_suffix(".ply"), PointFile(frame.points, frame.intensity, colors=shown))
 
 

@@ -33,6 +33,7 @@ class Scanned:
 
     ``features`` (M, F) float32 of the backbone and ``outputs`` (M, C) float32 of the head for the M points that the
     network saw; ``rows`` (N,) int64; ``labels`` (N,) int64 with 255 where there is none; ``index`` in the source.
+    ``features``, hundreds of MB in a wide network, stay on its device; everything else is on the CPU.
     """
 
     index: int
@@ -142,7 +143,7 @@ def _scanned(network: Network, batch: SegmentBatch, index: int) -> Scanned:
     points = batch.points.to(best_device())
     features = network.backbone(points).float()
     outputs = network.read(features, points).float().cpu()
-    return Scanned(index, batch.tokens[0], features.cpu(), outputs, batch.rows, batch.labels)
+    return Scanned(index, batch.tokens[0], features, outputs, batch.rows, batch.labels)
 
 
 @dataclass(frozen=True)

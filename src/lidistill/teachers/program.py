@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
 from lidistill import taxonomy
 from lidistill.errors import InputError, nearest
@@ -59,13 +61,13 @@ class ProgramTeacher(Teacher):
 
     def __init__(self, path: Path, size: tuple[int, int], name: str | None = None) -> None:
         said = read_sidecar(path)
-        module = _load(path)
         super().__init__(name=name or path.stem, dim=0, stride=1, grid=said.grid, mean=said.mean, std=said.std)
-        self.program, self.path, self.classes = module, path, said.classes
+        self.path, self.size, self.classes = path, size, said.classes
+        self.program = _load(path, self.mean.device)
         self.requires_grad_(False)
         if said.colors is not None:
             self.color_statistics = ColorStatistics(said.colors.mean, said.colors.std)
-        self.dim, self.stride = self._probe(size, said.stride)
+        self.dim, self.stride = self._probe(said.stride)
         self.classifier = _read_classifier(path, said, self.dim)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -74,24 +76,41 @@ class ProgramTeacher(Teacher):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """All outputs of the program for normalised pictures (B, 3, H, W)."""
-        weights = (p.dtype for p in self.program.parameters() if p.is_floating_point())  # of now: they may be converted
-        found = self.program(images.to(next(weights, torch.float32)))
+        found = self.program(images.to(self._precision()))
         return tuple(found) if isinstance(found, tuple | list) else (found,)
 
     def train(self, mode: bool = True) -> ProgramTeacher:
         """Nothing to do: an exported program has no modes and refuses to be asked for one."""
         return self
 
-    def _probe(self, size: tuple[int, int], stride: int | None) -> tuple[int, int]:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ProgramTeacher:
+        """Torch's way to all weights, for devices and types. Programs also have a device written into their graph."""
+        before = self.mean.device, self._precision()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean.device != before[0]:
+            self.program = _load(self.path, self.mean.device).to(self._precision()).requires_grad_(False)
+        if (self.mean.device, self._precision()) != before:
+            self._probe(self.stride)  # not every program stands it
+        return self
+
+    def _precision(self) -> torch.dtype:
+        return next((p.dtype for p in self.program.parameters() if p.is_floating_point()), torch.float32)
+
+    def _probe(self, stride: int | None) -> tuple[int, int]:
         """Features and stride, by running one grey picture of the size that will be used."""
+        size, device = self.size, self.mean.device
         try:
             with torch.no_grad():
-                features = self.outputs(torch.full((1, 3, *size), 0.5))[0]
+                features = self.outputs(torch.full((1, 3, *size), 0.5, device=device))[0]
         except Exception as error:  # whatever the program raises
             said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            fails = f"{self.path}: the program fails on a picture (1, 3, {size[0]}, {size[1]})"
+            if self.dim:  # known from the first try: there it went well
+                how = f"in {str(self._precision()).removeprefix('torch.')} on {device}"
+                raise InputError(f"{fails} {how} ({said}); set the teacher's precision to float32") from error
             raise InputError(
-                f"{self.path}: the program fails on a picture (1, 3, {size[0]}, {size[1]}) ({said}); export it with "
-                f"dynamic batch, height and width, or set the teacher's image_size to the size it was exported for"
+                f"{fails} ({said}); export it with dynamic batch, height and width, or set the teacher's image_size to "
+                f"the size it was exported for"
             ) from error
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1:
             found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -107,13 +126,23 @@ class ProgramTeacher(Teacher):
         return features.shape[1], step
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, device: torch.device) -> Any:
+    """The program as a module on ``device``.
+
+    Without its checks of types and devices: they are those it was exported with, and fail under mixed precision.
+    """
     if not path.is_file():
         raise InputError(
             f"{path}: the program does not exist; write one with torch.export.save(torch.export.export(...))"
         )
     try:
-        return torch.export.load(path).module()
+        exported = torch.export.load(path)
+        for node in list(exported.graph.nodes):
+            if node.target is torch.ops.aten._assert_tensor_metadata.default:
+                exported.graph.erase_node(node)
+        exported.graph_module.recompile()
+        # what a program makes itself, such as positions, it makes where it was exported
+        return move_to_device_pass(exported, device).module()
     except Exception as error:  # zip, version and schema errors have no common type
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(

@@ -88,7 +88,11 @@ class Order(Sampler[list[tuple[int, int]]]):
 
 
 def resolve_workers(workers: int | str, devices: int = 1) -> int:
-    """Loader processes per device: ``auto`` = the machine's cores shared by its devices, at most 8 each."""
+    """Loader processes per device: ``auto`` = the machine's cores shared by its devices, at most 8 each.
+
+    ``devices``: of all machines of the run; no more of them are here than this one has GPUs.
+    """
+    devices = min(devices, torch.cuda.device_count() or devices)
     if workers != "auto":
         return int(workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -72,6 +72,8 @@ def dead_workers() -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
+        if isinstance(error, BrokenPipeError):  # nobody reads the console any more
+            raise
         raise RunError(
             "a loader process was killed from outside, mostly because the machine ran out of memory: go on with "
             "--resume and fewer of them, for example --set workers=1"
@@ -127,8 +129,8 @@ def fit(
     any other may be NaN when a batch has nothing of the kind. The network keeps
     the training or evaluation mode of its parts. ``validate`` is called about ten times and its figures logged.
 
-    Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite or
-    too many unusable frames.
+    Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite, too many
+    unusable frames or a device without memory. What one of several processes meets, all raise after the same iteration.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # as published; torch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -144,6 +146,8 @@ def fit(
     )
     skipped = Skipped(dict(zip(samples.names, samples.sizes, strict=True)), recipe.bad_frames)
     order.start = step = _restore(fabric, run, network, optimizer, skipped)
+    if fabric.global_rank:  # its own paths drop, its own pairs contrast; the weights are those of the first process
+        torch.manual_seed(hash((recipe.seed, fabric.global_rank, step)))
     base = [group["lr"] for group in optimizer.param_groups]
     workers = resolve_workers(recipe.workers, fabric.world_size)
     pin = fabric.device.type == "cuda"
@@ -165,12 +169,11 @@ def fit(
             factor = recipe.schedule.factor(step, order.per_epoch, recipe.epochs, recipe.lr)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
-            skipped.add(collated.skipped)
+            failure = _failure(skipped, collated.skipped)
             # the other devices wait for this one's gradients, so it takes its last batch again
             batch = last = collated.batch or (last if fabric.world_size > 1 else None)
-            if not _everywhere(fabric, batch is not None):
-                batch = None
-            losses = {} if batch is None else _step(fabric, wrapped, optimizer, batch, loss)
+            ready, stop = _agree(fabric, failure, batch is not None, stopped[0] if stopped else 0)
+            losses = _step(fabric, wrapped, optimizer, batch, loss) if ready and batch is not None else {}
             step += 1
             bar.update()
             ends_epoch = within + 1 == order.per_epoch
@@ -193,27 +196,53 @@ def fit(
                     run.log(step=step, epoch=epoch + 1, split="val", **figures)
             due = recipe.checkpoint_iterations and step % recipe.checkpoint_iterations == 0
             old = ends_epoch and time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-            if due or old or stopped or step == order.iterations:
+            if due or old or stop or step == order.iterations:
                 _save(fabric, run, network, optimizer, step, skipped)
                 saved = time.monotonic()
-            if stopped and step < order.iterations:
-                raise Interrupted(run.path, step, stopped[0])
+            if stop and step < order.iterations:
+                fabric.barrier()  # a launcher ends all processes as soon as one has ended: the first one saves before
+                raise Interrupted(run.path, step, stop)
 
 
 def _step(fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     optimizer.zero_grad(set_to_none=True)
-    losses = loss(network, batch.to(fabric.device))
-    fabric.backward(losses["loss"])
+    try:
+        losses = loss(network, batch.to(fabric.device))
+        fabric.backward(losses["loss"])
+    except torch.OutOfMemoryError as error:
+        said = str(error).split(". ", 1)[0]
+        raise RunError(
+            f"{fabric.device} has no memory left ({said}); lower batch_size or points, or choose a smaller student"
+        ) from None
     optimizer.step()
     return losses
 
 
-def _everywhere(fabric: Fabric, ready: bool) -> bool:
-    """Whether every device is ready: none may step, or average its losses, while another does not."""
-    if fabric.world_size == 1:
-        return ready
-    count = fabric.all_reduce(torch.tensor(float(ready), device=fabric.device), reduce_op="sum")
-    return bool(round(float(cast(Tensor, count))) == fabric.world_size)
+def _failure(skipped: Skipped, skips: Sequence[Skip]) -> RunError | None:
+    """What ``skipped`` has to say against going on."""
+    try:
+        skipped.add(skips)
+    except RunError as error:
+        return error
+    return None
+
+
+def _agree(fabric: Fabric, failure: RunError | None, ready: bool, stop: int) -> tuple[bool, int]:
+    """Whether every device is ready, and the signal to ``stop`` that any of them received (0: none).
+
+    None may step, average its losses or leave while another does not: the one would wait for ever. Raises the
+    ``failure`` of any device on all.
+    """
+    if fabric.world_size > 1:
+        own = torch.tensor([fabric.global_rank + 1 if failure else 0, not ready, stop], device=fabric.device)
+        distributed.all_reduce(own, distributed.ReduceOp.MAX)
+        failed, missing, stop = own.tolist()
+        ready = not missing
+        if failed:
+            failure = fabric.broadcast(failure, src=failed - 1)
+    if failure is not None:
+        raise failure
+    return ready, stop
 
 
 def _over_devices(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, float]:
@@ -241,6 +270,7 @@ def _save(
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": random,
+            "precision": fabric.strategy.precision.state_dict(),  # the scale of the loss with 16-mixed
             "skipped": dict(skipped.reasons),
         }
     )
@@ -259,6 +289,8 @@ def _restore(fabric: Fabric, run: RunFolder[Any], network: nn.Module, optimizer:
     optimizer.load_state_dict(state["optimizer"])
     for group, lr in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = lr
+    if state.get("precision"):  # older runs have none
+        fabric.strategy.precision.load_state_dict(state["precision"])
     torch.set_rng_state(state["random"]["cpu"])
     if "cuda" in state["random"] and fabric.device.type == "cuda":
         torch.cuda.set_rng_state(state["random"]["cuda"], fabric.device)
