@@ -63,6 +63,28 @@ def test_two_teachers_from_the_command_line(world: Path) -> None:
     ]
 
 
+def test_a_run_knows_its_teachers_by_their_files(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not go on with another teacher at the same place; one of before this was written down goes on."""
+    for name in ("run", "rig"):
+        shutil.copytree(world / name, tmp_path / name)
+    for teacher in world.glob("*.*"):
+        shutil.copy(teacher, tmp_path)
+    recipe = tmp_path / "run" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(world), str(tmp_path)))
+    again = ["pretrain", str(tmp_path / "rig"), "--out", str(tmp_path / "run"), "--resume"]
+    assert main(again) == 0
+    tiny_program(tmp_path, "patches", edge=6, features=12)
+    capsys.readouterr()
+    assert main(again) == 2
+    said = capsys.readouterr().err
+    assert f"started differently (teacher_files.{tmp_path / 'patches.pt2'} = " in said
+    text = recipe.read_text()
+    recipe.write_text(text[: text.index("teacher_files:")])
+    assert main(again) == 0
+
+
 def test_both_teachers_are_learned_from(world: Path, tmp_path: Path) -> None:
     """The head's rows of a teacher hardly move when it hardly counts."""
     assert main(command(world, tmp_path / "quiet", "--set", "teacher.1.weight=0.001")) == 0

@@ -233,6 +233,21 @@ def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:
     assert one.parent.folder != other.parent.folder
 
 
+def test_a_teacher_that_was_trained_anew_makes_another_run(table: Table, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    row, column = table.city.rows[0], table.city.columns[0]
+    options = row.steps[0].options | {"teacher": str(tmp_path / "images")}
+    steps = (row.steps[0].model_copy(update={"options": options}), *row.steps[1:])
+    row, folders = row.model_copy(update={"steps": steps}), []
+    for weights in (b"some", b"others", b"some"):
+        (tmp_path / "images" / "teacher.pt2").write_bytes(weights)
+        job = last_job(table.city, row, column, 0, Place(tmp_path, Path("/data")))
+        assert job.parent is not None
+        assert dict(job.parent.options)["teacher"] == str(tmp_path / "images")
+        folders.append(job.parent.folder)
+    assert folders[0] == folders[2] != folders[1]
+
+
 def test_options_for_the_machine_are_the_same_run(table: Table, tmp_path: Path) -> None:
     place = Place(tmp_path, Path("/data"))
     row, column = table.city.rows[0], table.city.columns[0]

@@ -8,9 +8,9 @@ from lidistill.errors import InputError
 from lidistill.teachers import registry
 from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.config import TeacherConfig
-from lidistill.teachers.registry import is_path, load_teacher, teacher_names
+from lidistill.teachers.registry import fingerprint, is_path, load_teacher, teacher_names
 from lidistill.teachers.teacher import Teacher
-from programs import tiny_program
+from programs import knowing, tiny_program
 
 
 class Flat(Teacher):
@@ -82,6 +82,22 @@ def test_a_path_below_a_folder_that_is_there_is_no_name_of_the_hub(tmp_path, mon
         load_teacher(TeacherConfig(name="runs/images"))
     paths = {name for name in ("city", "facebook/dino-vits8", "runs/images", "a/b/c", "x.pt2", "~/x", "n/x.pth.tar")}
     assert {name for name in paths if is_path(name)} == paths - {"city", "facebook/dino-vits8"}
+
+
+def test_the_fingerprint_of_a_teacher_is_that_of_its_files(tmp_path):
+    assert fingerprint("city") is fingerprint("facebook/dino-vits8") is fingerprint(str(tmp_path / "gone.pt2")) is None
+    path = tiny_program(tmp_path)
+    alone = fingerprint(str(path))
+    (tmp_path / "other.pt2").write_bytes(b"another program")
+    (tmp_path / "patches.log").write_text("no part of it")
+    assert fingerprint(str(path)) == alone
+    knowing(path)
+    assert len({alone, known := fingerprint(str(path)), fingerprint(str(tmp_path))}) == 3
+    moved = tmp_path / "run"
+    moved.mkdir()
+    for file in tmp_path.glob("patches.*"):
+        file.rename(moved / file.name.replace("patches", "teacher"))
+    assert fingerprint(str(moved)) == fingerprint(str(moved / "teacher.pt2")) != known
 
 
 def test_a_program_in_bfloat16(tmp_path):

@@ -17,7 +17,7 @@ from lidistill.objectives import OF_CLASSES, OF_SWEEPS
 from lidistill.segmenters.store import open_superpixels
 from lidistill.students.config import HeadConfig
 from lidistill.teachers.joint import labels
-from lidistill.teachers.registry import load_teachers
+from lidistill.teachers.registry import fingerprint, load_teachers
 from lidistill.teachers.teacher import Classifier, Teacher
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
@@ -67,7 +67,14 @@ def pretrain(
         voxel=chosen.voxel,
         sensors=sensors_of(specs),
     )
-    config = RunConfig(verb="pretrain", sources=specs, model=model, recipe=chosen, version=__version__)
+    config = RunConfig(
+        verb="pretrain",
+        sources=specs,
+        model=model,
+        recipe=chosen,
+        teacher_files={one.name: found for one in chosen.teachers if (found := fingerprint(one.name))},
+        version=__version__,
+    )
     fabric = make_fabric(chosen)
     run = shared_run(fabric, Run, out, config, resume=resume, overwrite=overwrite)
     with logged(run):

@@ -63,6 +63,8 @@ class RunConfig(FolderConfig):
     """How that backbone was distilled; None for random weights."""
     model: ModelConfig
     recipe: AnyRecipe | None = Field(default=None, discriminator="kind")
+    teacher_files: dict[str, str] = Field(default_factory=dict)
+    """Of every teacher that is a file or a folder: see ``teachers.registry.fingerprint``."""
 
     def taught(self) -> Pretraining | None:
         """How the backbone of this run was distilled, here or in a run before it."""

@@ -89,7 +89,8 @@ class RunFolder(Generic[C]):
     @classmethod
     def _resume(cls, path: Path, config: C) -> Self:
         run = cls.open(path)
-        old, new = (_without_machine(c.model_dump(mode="json")) for c in (run.config, config))
+        unsaid = type(config).model_fields.keys() - run.config.model_fields_set  # by an older version
+        old, new = (_without_machine(c.model_dump(mode="json", exclude=unsaid)) for c in (run.config, config))
         if old != new:
             changed = _differences(old, new)
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
