@@ -48,6 +48,38 @@ def test_two_processes_probe_and_evaluate_as_one(tmp_path: Path, tiny_rig: Calla
     assert steps[:3] == [1, 2, 4]
 
 
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+import lidistill
+from lidistill.apps import segment
+
+def slow(path, write=segment.write_report):
+    time.sleep(2)
+    return write(path)
+
+segment.write_report = slow
+small = ["student.cell=2", "batch_size=2", "points=500", "workers=0", "devices=2"]
+named = dict(recipe="city-probe", student="waffleiron-1-8", epochs=1, set=small)
+run = lidistill.probe(data=sys.argv[1], out=sys.argv[2], **named)
+Path(f"{run}-{os.getpid()}.txt").write_text(str((run / "report.html").is_file()))
+"""
+
+
+def test_a_script_finds_the_folder_complete_in_both_processes(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
+    rig, script = tiny_rig(tmp_path / "rig", frames=2, splits=False), tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script), str(rig), str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert [file.read_text() for file in tmp_path.glob("two-*.txt")] == ["True", "True"], done.stderr
+
+
 def test_what_goes_wrong_in_one_process_ends_all(tmp_path: Path, tiny_rig: Callable[..., Path]) -> None:
     rig = tiny_rig(tmp_path / "rig", frames=3)
     (tmp_path / "file").touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,7 @@ from lidistill.errors import LidistillError
 from lidistill.training.recipe import AnyRecipe
 from lidistill.training.run_folder import FolderConfig, RunFolder
 
+log = logging.getLogger("lidistill")
 F = TypeVar("F", bound=RunFolder[Any])
 
 
@@ -37,8 +40,11 @@ def make_fabric(recipe: AnyRecipe) -> Fabric:
         precision = "bf16-mixed" if native else "32-true"
     device = "cuda" if gpu else "cpu"
     plugin = Precision() if precision == "32-true" else Autocast(precision, device)
-    # auto must not start several CPU processes: lightning's "auto" devices is one process on a CPU
-    fabric = Fabric(accelerator=device, devices=recipe.devices, num_nodes=recipe.nodes, plugins=plugin)
+    devices = recipe.devices  # auto: all GPUs, or one process on a CPU
+    if devices == "auto" and torch.cuda.device_count() > 1 and hasattr(sys, "ps1"):
+        log.warning("one GPU is used: a notebook cannot start a process for each; run it as a command or a script")
+        devices = 1
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=recipe.nodes, plugins=plugin)
     fabric.launch()
     return fabric
 
