@@ -89,7 +89,7 @@ CASES = {
     "no scans": (lambda: [p.unlink() for p in Path("rig/scans").iterdir()], pretrain, 2, "scan"),
     "images of another size": (lambda: camera(height=50, width=60), pretrain, 1, "calibration says"),
     "no image decodes": (lambda: each("rig/images/front", b"not an image"), pretrain, 1, "unusable"),
-    "every scan truncated": (lambda: each("rig/scans", b"\0" * 33), pretrain, 2, "multiple"),
+    "every scan truncated": (lambda: each("rig/scans", b"\0" * 33), pretrain, 1, "multiple"),
     "camera looks at the sky": (lambda: pose(UP), pretrain, 1, "unusable"),
     "singular intrinsics": (lambda: camera(intrinsics=np.zeros((3, 3)).tolist()), pretrain, 2, "intrinsics"),
     "mirrored pose": (lambda: pose(np.diag([-1.0, 1, 1, 1])), pretrain, 2, "from_lidar"),
@@ -204,3 +204,13 @@ def test_a_run_of_one_frame(place: Path) -> None:
     Path("rig/splits.yaml").write_text("train: ['000000']\nval: ['000001']\n")
     assert main(pretrain) == 0
     assert Path("new/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("damage", ["no image", "truncated"])
+def test_the_first_frame_is_no_more_than_any_other(damage: str, place: Path) -> None:
+    if damage == "truncated":
+        Path("rig/scans/000000.bin").write_bytes(b"x")
+    else:
+        next(Path("rig/images/front").glob("000000.*")).unlink()
+    assert main([*pretrain, "--set", "bad_frames=0.5"]) == 0
+    assert [skip["frame"] for skip in json.loads(Path("new/skipped.json").read_text())] == ["rig[0]"]

@@ -285,6 +285,9 @@ def test_what_does_not_fit_is_one_sentence(head: Path, rigs: dict[str, str], tmp
         adapt(head, rigs, tmp_path / "full")
     with pytest.raises(InputError, match="class list 'kiti-10'"):
         adapt(head, rigs, tmp_path / "e", map="kiti-10")
+    with pytest.raises(InputError, match=r"poss-13: no table"):
+        adapt(head, rigs, tmp_path / "e", map="poss-13")
+    assert not (tmp_path / "e").exists()
     with pytest.raises(InputError, match=r"read with the classes of kitti-10, .* of city-16; leave out --classes"):
         adapt(head, rigs, tmp_path / "b", classes="kitti-10")
     with pytest.raises(InputError, match="unknown key 'round'; did you mean 'rounds'"):

@@ -63,10 +63,12 @@ def test_two_teachers_from_the_command_line(world: Path) -> None:
     ]
 
 
-def test_a_run_knows_its_teachers_by_their_files(
+def test_a_run_knows_its_teachers_by_their_weights(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It does not go on with another teacher at the same place; one of before this was written down goes on."""
+    """It does not go on with another teacher at the same place, but with the same one that was exported again; a run of
+    before this was written down goes on.
+    """
     for name in ("run", "rig"):
         shutil.copytree(world / name, tmp_path / name)
     for teacher in world.glob("*.*"):
@@ -74,14 +76,15 @@ def test_a_run_knows_its_teachers_by_their_files(
     recipe = tmp_path / "run" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(str(world), str(tmp_path)))
     again = ["pretrain", str(tmp_path / "rig"), "--out", str(tmp_path / "run"), "--resume"]
+    torch.export.save(torch.export.load(tmp_path / "patches.pt2"), tmp_path / "patches.pt2")
     assert main(again) == 0
     tiny_program(tmp_path, "patches", edge=6, features=12)
     capsys.readouterr()
     assert main(again) == 2
     said = capsys.readouterr().err
-    assert f"started differently (teacher_files.{tmp_path / 'patches.pt2'} = " in said
+    assert f"started differently (teacher_weights.{tmp_path / 'patches.pt2'} = " in said
     text = recipe.read_text()
-    recipe.write_text(text[: text.index("teacher_files:")])
+    recipe.write_text(text[: text.index("teacher_weights:")])
     assert main(again) == 0
 
 

@@ -14,7 +14,7 @@ import yaml
 from lidistill.apps import reproduce as verb
 from lidistill.apps.reproduce import committed, finished, reproduce
 from lidistill.apps.reproduce.cost import cost
-from lidistill.apps.reproduce.execute import run_here
+from lidistill.apps.reproduce.execute import check_recipes, run_here
 from lidistill.apps.reproduce.plan import Place, jobs, last_job
 from lidistill.apps.reproduce.show import table_rows
 from lidistill.apps.reproduce.table_file import Table, load_table, parse_table, table_names
@@ -23,6 +23,7 @@ from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, Metric
 from lidistill.training.recipe import load_recipe
 from lidistill.transforms.corruptions import NAMES
+from programs import tiny_program
 
 TINY = """
 title: A table
@@ -233,21 +234,6 @@ def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:
     assert one.parent.folder != other.parent.folder
 
 
-def test_a_teacher_that_was_trained_anew_makes_another_run(table: Table, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    row, column = table.city.rows[0], table.city.columns[0]
-    options = row.steps[0].options | {"teacher": str(tmp_path / "images")}
-    steps = (row.steps[0].model_copy(update={"options": options}), *row.steps[1:])
-    row, folders = row.model_copy(update={"steps": steps}), []
-    for weights in (b"some", b"others", b"some"):
-        (tmp_path / "images" / "teacher.pt2").write_bytes(weights)
-        job = last_job(table.city, row, column, 0, Place(tmp_path, Path("/data")))
-        assert job.parent is not None
-        assert dict(job.parent.options)["teacher"] == str(tmp_path / "images")
-        folders.append(job.parent.folder)
-    assert folders[0] == folders[2] != folders[1]
-
-
 def test_options_for_the_machine_are_the_same_run(table: Table, tmp_path: Path) -> None:
     place = Place(tmp_path, Path("/data"))
     row, column = table.city.rows[0], table.city.columns[0]
@@ -294,8 +280,22 @@ def test_runs_of_a_recipe_that_has_changed_are_named(table: Table, data: Path, t
         reproduce("tiny", **where)
 
 
+def test_runs_of_a_teacher_that_was_trained_anew_are_named(table: Table, data: Path, tmp_path: Path) -> None:
+    teacher, place = tiny_program(tmp_path, edge=8), Place(tmp_path / "work", data)
+    options = (*SMALL, f"teacher.name={teacher}", "teacher.image_size=[48, 96]")
+    planned = jobs(table.city, (0,), place, options)[:1]
+    assert run_here(planned) == []
+    check_recipes(planned)
+    tiny_program(tmp_path, edge=6)
+    with pytest.raises(InputError, match=r"1 runs were made .*pretrain.*\(weights of .*patches.pt2\); remove"):
+        check_recipes(planned)
+    teacher.unlink()  # what was learned from it is still there
+    check_recipes(planned)
+
+
 def test_a_failed_backbone_spares_what_needs_it(table: Table, data: Path, tmp_path: Path) -> None:
-    (data / "rig/scans/000000.bin").write_bytes(b"x")
+    for scan in (data / "rig/scans").glob("*.bin"):
+        scan.write_bytes(b"x")
     with pytest.raises(RunError, match=r"runs failed, the first: .*pretrain"):
         reproduce("tiny", seeds=(0,), data=data, work=tmp_path / "work", set=(*SMALL, "bad_frames=0"))
     planned = jobs(table.city, (0,), Place(tmp_path / "work", data), (*SMALL, "bad_frames=0"))

@@ -26,7 +26,6 @@ from lidistill.segmenters.store import (
     usual_folder,
     write_ids,
 )
-from programs import tiny_program
 
 FEW = ("n_segments=20", "sigma=1")
 METHOD = parse_method({"name": "slic", "n_segments": 20, "sigma": 1})
@@ -109,22 +108,6 @@ def test_a_missing_picture_names_the_command_and_it_helps(rig):
         found.load("rig/000001", "front")
     assert main(told(caught)) == 0
     assert np.array_equal(found.load("rig/000001", "front"), before)
-
-
-def test_a_folder_keeps_to_the_weights_it_was_made_by(rig, tmp_path):
-    """A network that was trained anew at the same place has other superpixels."""
-    path, options = tiny_program(tmp_path), {"method": "argmax", "workers": 1}
-    options |= {"model": str(path), "set": ["image_size=[48, 96]"]}
-    folder, source = lidistill.superpixels(str(rig), **options), open_source(str(rig))
-    method = read_record(folder).method
-    assert open_superpixels(source, method).count == 12
-    tiny_program(tmp_path, path.stem, features=9)
-    with pytest.raises(InputError, match=r"superpixels of --method argmax .*, whose weights were others then"):
-        open_superpixels(source, method)
-    with pytest.raises(InputError, match="weights were others then"):
-        lidistill.superpixels(str(rig), **options)
-    path.unlink()  # superpixels outlive their network
-    assert open_superpixels(source, method).count == 12
 
 
 def test_a_folder_keeps_to_its_data_set_and_method(rig, tmp_path, tiny_rig):

@@ -57,6 +57,14 @@ class Positions(Own):
         return features + torch.arange(features.shape[-1], dtype=features.dtype, device=features.device)
 
 
+class Nested(Positions):
+    """A part that is exported as a graph of its own."""
+
+    def forward(self, images):
+        with torch.no_grad():
+            return super().forward(images)
+
+
 def test_what_a_program_makes_itself_moves_with_it(tmp_path):
     path, network = export(tmp_path, network=Positions())
     teacher = load_teacher(TeacherConfig(name=str(path), image_size=(32, 64)))
@@ -66,8 +74,9 @@ def test_what_a_program_makes_itself_moves_with_it(tmp_path):
     assert torch.allclose(back(images), network(images), atol=1e-6)
 
 
-def test_a_program_under_mixed_precision(tmp_path):
-    path, network = export(tmp_path, network=Positions())
+@pytest.mark.parametrize("kind", [Positions, Nested])
+def test_a_program_under_mixed_precision(kind, tmp_path):
+    path, network = export(tmp_path, network=kind())
     teacher = load_teacher(TeacherConfig(name=str(path), image_size=(32, 64)))
     images = torch.rand(2, 3, 32, 64)
     with torch.autocast("cpu", torch.bfloat16):

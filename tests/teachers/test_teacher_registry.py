@@ -3,12 +3,13 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from lidistill.errors import InputError
 from lidistill.teachers import registry
 from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.config import TeacherConfig
-from lidistill.teachers.registry import fingerprint, is_path, load_teacher, teacher_names
+from lidistill.teachers.registry import PROGRAM, is_path, load_teacher, teacher_names
 from lidistill.teachers.teacher import Teacher
 from programs import knowing, tiny_program
 
@@ -84,20 +85,23 @@ def test_a_path_below_a_folder_that_is_there_is_no_name_of_the_hub(tmp_path, mon
     assert {name for name in paths if is_path(name)} == paths - {"city", "facebook/dino-vits8"}
 
 
-def test_the_fingerprint_of_a_teacher_is_that_of_its_files(tmp_path):
-    assert fingerprint("city") is fingerprint("facebook/dino-vits8") is fingerprint(str(tmp_path / "gone.pt2")) is None
+def test_the_fingerprint_of_a_teacher_is_of_what_it_says(tmp_path):
+    def fingerprint(path, size=(48, 96)):
+        return load_teacher(TeacherConfig(name=str(path), image_size=size)).fingerprint()
+
     path = tiny_program(tmp_path)
-    alone = fingerprint(str(path))
-    (tmp_path / "other.pt2").write_bytes(b"another program")
-    (tmp_path / "patches.log").write_text("no part of it")
-    assert fingerprint(str(path)) == alone
+    alone = fingerprint(path)
+    (tmp_path / "run").mkdir()
+    written_again = tmp_path / "run" / PROGRAM
+    torch.export.save(torch.export.load(path), written_again)
+    assert written_again.read_bytes() != path.read_bytes()
+    assert fingerprint(written_again) == fingerprint(written_again.parent) == alone
     knowing(path)
-    assert len({alone, known := fingerprint(str(path)), fingerprint(str(tmp_path))}) == 3
-    moved = tmp_path / "run"
-    moved.mkdir()
-    for file in tmp_path.glob("patches.*"):
-        file.rename(moved / file.name.replace("patches", "teacher"))
-    assert fingerprint(str(moved)) == fingerprint(str(moved / "teacher.pt2")) != known
+    known = fingerprint(path)
+    said = load_file(path.with_suffix(".safetensors"))
+    save_file({**said, "bias": said["bias"] + 1}, path.with_suffix(".safetensors"))
+    assert len({alone, known, fingerprint(path), fingerprint(tiny_program(tmp_path, "other", features=9))}) == 4
+    assert fingerprint("city", (224, 448)) != alone
 
 
 def test_a_program_in_bfloat16(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from lidistill import __version__
 from lidistill import taxonomy as class_lists
 from lidistill.apps.evaluate import meet, need_labels, record
-from lidistill.apps.exam import Exam, main_figures, not_first
+from lidistill.apps.exam import Exam, main_figures
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, differing, overrides
@@ -22,7 +22,8 @@ from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.agreement import agreement
 from lidistill.evaluation.card import read_card, write_card
-from lidistill.evaluation.class_map import maps_between
+from lidistill.evaluation.class_map import class_map, maps_between
+from lidistill.evaluation.inference import first
 from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.pseudo_label import pseudo_label
 from lidistill.evaluation.settings import load_setting
@@ -31,7 +32,7 @@ from lidistill.training.adapt import SelfTraining
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.loop import Interrupted
-from lidistill.training.recipe import AdaptRecipe, SegmentRecipe, load_recipe
+from lidistill.training.recipe import AdaptRecipe, DistilRecipe, SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 log = logging.getLogger("lidistill")
@@ -69,10 +70,10 @@ def adapt(
     if Path(out).resolve() == given.path.resolve():
         raise InputError(f"--out {out}: is the run that is to be adapted; choose another folder")
     check_out(Path(out), resume=resume, overwrite=overwrite)
-    if map is not None:
-        class_lists.load(map)  # a wrong name is said now, not when all is done
     if open_source(source).spec == open_source(target).spec:
         raise InputError(f"{source}: is source and target; adapt carries from one lidar, or one town, to another")
+    if map is not None:  # one that does not fit is said now, not when all is done
+        _check_map(map, given.config.model, source, classes, target)
     unlabelled = Unlabelled(open_split(target, "train", given.config.model.sensors))
     before = _with_head(given, source, out, chosen, classes, resume=resume, overwrite=overwrite)
     network, model = before.load_network()
@@ -118,19 +119,18 @@ def adapt(
 
 def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Callable[[Network], float]:
     """What compares ``rounds`` on ``target``: its pictures where they can be asked, else each network judges itself."""
-    recipe, voxel = run.config.distillation(), run.config.model.voxel
+    taught, voxel = run.config.distillation(), run.config.model.voxel
     judge: Callable[[Network], float] = partial(agreement, target=target, voxel=voxel)
     if not rounds:
         return judge
     try:
-        if recipe is None:
+        if taught is None or not isinstance(taught.recipe, DistilRecipe):
             raise InputError("the run that distilled it is not there")
-        judge = found = ask_pictures(network, recipe, target, voxel)
+        judge = found = ask_pictures(network, taught.recipe, target, voxel, taught.teacher_weights)
         who = f"the pictures of {len(found.said)} scans"
     except InputError as error:
         who = f"themselves; the pictures were not asked: {error}"
-    if not not_first():
-        log.info("rounds are compared by how far they agree with %s", who)
+    log.info("rounds are compared by how far they agree with %s", who)
     return judge
 
 
@@ -230,6 +230,15 @@ def _map(target: str, model: ModelConfig) -> str | None:
     return None
 
 
+def _check_map(map: str, model: ModelConfig, source: str, classes: str | None, target: str) -> None:
+    """Raise ``InputError`` when the classes to learn, or those of ``target`` if it has any, cannot be read in it."""
+    learned = model.class_list() or open_split(source, "train", (), classes).taxonomy
+    own = open_source(target).taxonomy
+    if learned is not None and own is not None:
+        class_map(map, learned.classes, learned.name, own, "forbid")
+    class_lists.load(map)
+
+
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise ``InputError`` now for a folder that the run would be refused after its head was trained."""
     there = (out / "recipe.yaml").is_file()
@@ -250,7 +259,7 @@ def compare(run: Run, network: Network, target: str, map: str | None, card: Path
         exam = Exam(run, network, source, "val", common=common, options=options)
         if shown:
             record(exam, card)
-            return None if not_first() else read_card(card).metrics["miou"].mean
+            return read_card(card).metrics["miou"].mean if first() else None
         # of the run that is adapted nothing is changed, so it logs nothing
         result = exam.take(source)
     except (InputError, RunError) as error:
@@ -258,6 +267,6 @@ def compare(run: Run, network: Network, target: str, map: str | None, card: Path
             log.info("not evaluated: %s", error)
         return None
     figures = main_figures(result.confusion)
-    if not not_first():
+    if first():
         write_card(exam.card(figures, result.tokens), card)
     return figures["miou"]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from lidistill.apps.exam import Exam, main_figures, not_first
+from lidistill.apps.exam import Exam, iou_rows, main_figures
 from lidistill.apps.pace import pace
 from lidistill.apps.robustness import chosen_corruptions, robustness
 from lidistill.apps.words import knows_words, speaking, words_for
-from lidistill.datasets.source import Source, open_source
+from lidistill.datasets.source import Source, any_frame, open_source
 from lidistill.errors import InputError
 from lidistill.evaluation.card import write_card
 from lidistill.evaluation.class_map import ClassMap, Outside, class_map, direct, maps_between
 from lidistill.evaluation.confusion import Confusion
+from lidistill.evaluation.inference import first
 from lidistill.evaluation.poses import poses
 from lidistill.evaluation.table import text_table
 from lidistill.students.network import Network
@@ -86,13 +86,8 @@ def evaluate(
 
 def need_labels(source: Source, why: str = "to compare with; predict labels scans without") -> None:
     """Raise ``InputError`` when neither the first nor the middle nor the last frame has labels: before, not after."""
-    for index in {0, len(source) // 2, len(source) - 1}:
-        try:
-            if source[index].labels is not None:
-                return
-        except InputError:  # a damaged frame is the evaluation's business
-            return
-    raise InputError(f"{source.spec}: its frames have no labels {why}")
+    if not any_frame(source, lambda frame: frame.labels is not None):
+        raise InputError(f"{source.spec}: its frames have no labels {why}")
 
 
 def meet(
@@ -134,7 +129,7 @@ def score(run: Run, network: Network, source: Source, *, split: str) -> Path:
 def record(exam: Exam, path: Path) -> Path:
     """Evaluate, print the table, log the figures and write the card."""
     result = exam.take(exam.source)
-    if not_first():
+    if not first():
         return path
     for skip in result.skipped:
         log.warning("skipped: %s", skip.reason)
@@ -156,10 +151,7 @@ def class_rows(exam: Exam, confusion: Confusion) -> list[dict[str, object]]:
     """One row per class; in common classes with those of the run that go there, and those that go nowhere; of a run
     that knows words with what was said.
     """
-    rows: list[dict[str, object]] = [
-        {"class": name, "IoU %": "-" if math.isnan(value) else f"{100 * value:.1f}", "points": int(count)}
-        for name, value, count in zip(confusion.classes, confusion.iou(), confusion.truth(), strict=True)
-    ]
+    rows = iou_rows(confusion, "points")
     if words := exam.options.get("words"):
         return [{**row, "words": "; ".join(phrases)} for row, phrases in zip(rows, words.values(), strict=True)]
     if exam.common is None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import distributed
-
 from lidistill.datasets.source import Source, parse_spec
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import Card, make_card, read_card
@@ -104,6 +102,9 @@ def main_figures(confusion: Confusion) -> dict[str, float]:
     return figures | {f"iou/{name}": value for name, value in defined if not math.isnan(value)}
 
 
-def not_first() -> bool:
-    """Whether another process prints and writes."""
-    return distributed.is_initialized() and distributed.get_rank() > 0
+def iou_rows(confusion: Confusion, counted: str) -> list[dict[str, object]]:
+    """One row per class, for people; ``counted``: what the truth counts."""
+    return [
+        {"class": name, "IoU %": "-" if math.isnan(value) else f"{100 * value:.1f}", counted: int(count)}
+        for name, value, count in zip(confusion.classes, confusion.iou(), confusion.truth(), strict=True)
+    ]

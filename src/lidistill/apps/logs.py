@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lidistill.evaluation.inference import share
+from lidistill.evaluation.inference import first
 from lidistill.training.run_folder import RunFolder
 
 log = logging.getLogger("lidistill")
@@ -20,7 +20,7 @@ def logged(run: RunFolder[Any]) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.addHandler(handler)
-    log.setLevel(logging.WARNING if share()[0] else logging.INFO)
+    log.setLevel(logging.INFO if first() else logging.WARNING)
     try:
         yield
     except BaseException as error:

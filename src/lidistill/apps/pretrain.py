@@ -12,12 +12,13 @@ from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
+from lidistill.datasets.source import any_frame
 from lidistill.errors import InputError
 from lidistill.objectives import OF_CLASSES, OF_SWEEPS
 from lidistill.segmenters.store import open_superpixels
 from lidistill.students.config import HeadConfig
 from lidistill.teachers.joint import labels
-from lidistill.teachers.registry import fingerprint, load_teachers
+from lidistill.teachers.registry import load_teachers
 from lidistill.teachers.teacher import Classifier, Teacher
 from lidistill.training.data import open_mixture, sensors_of, with_split
 from lidistill.training.distil import distil, measure_colors
@@ -49,8 +50,8 @@ def pretrain(
     if not isinstance(chosen, DistilRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; pretrain takes one of kind distil")
     train = open_mixture(specs, "train")
-    if not train[0].views:
-        raise InputError(f"{specs[0]}: frame {train[0].token} has no camera image; pretrain learns from images")
+    if not any_frame(train, lambda frame: bool(frame.views)):
+        raise InputError(f"{train.spec}: its frames have no camera image; pretrain learns from images")
     if chosen.objective in OF_SWEEPS:
         need_sweeps(train)
     divided = None if chosen.superpixels is None else open_superpixels(train, chosen.superpixels)
@@ -72,7 +73,7 @@ def pretrain(
         sources=specs,
         model=model,
         recipe=chosen,
-        teacher_files={one.name: found for one in chosen.teachers if (found := fingerprint(one.name))},
+        teacher_weights={c.name: t.fingerprint() for c, t in zip(chosen.teachers, teachers, strict=True)},
         version=__version__,
     )
     fabric = make_fabric(chosen)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lidistill.apps.exam import Exam, main_figures, not_first
+from lidistill.apps.exam import Exam, main_figures
 from lidistill.apps.pace import pace
 from lidistill.datasets.source import Source
 from lidistill.errors import InputError, nearest
 from lidistill.evaluation.card import Card, read_card, write_card
-from lidistill.evaluation.inference import Evaluation
+from lidistill.evaluation.inference import Evaluation, first
 from lidistill.evaluation.parts import Parts
 from lidistill.evaluation.robustness import (
     BASELINES,
@@ -160,7 +160,7 @@ def robustness(
         said = f"{name} {LEVELS[severity - 1]} [{number}/{count}]"
         found[name].append(parts.take(f"{name}/{severity}", made(source, said)))
     path = exam.place(folder / f"{'-'.join([title, *(names if tuple(names) != NAMES else ())])}.json")
-    if not_first():
+    if not first():
         return path
     for part in (clean, *(part for levels in found.values() for part in levels)):
         for skip in part.skipped:

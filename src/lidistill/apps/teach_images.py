@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from lidistill import __version__
-from lidistill.apps.exam import main_figures, not_first
+from lidistill.apps.exam import iou_rows, main_figures
 from lidistill.apps.logs import logged
 from lidistill.apps.recipes import choose, overrides
 from lidistill.apps.report import write_report
@@ -19,7 +18,7 @@ from lidistill.datasets.pictures.pictures import PictureSource, PictureSplit, op
 from lidistill.datasets.source import evenly
 from lidistill.errors import InputError, RunError
 from lidistill.evaluation.card import make_card, write_card
-from lidistill.evaluation.inference import Evaluation
+from lidistill.evaluation.inference import first
 from lidistill.evaluation.palette import class_colors
 from lidistill.evaluation.pictures import beside, write_picture
 from lidistill.evaluation.pixels import classify, evaluate_pictures
@@ -111,14 +110,14 @@ def score(run: ImageRun, network: ImageNetwork, held_out: PictureSource) -> None
     """Evaluate on all pixels of ``held_out``, print the table, log the figures and write ``card.json``."""
     recipe = run.config.recipe
     found = evaluate_pictures(network, held_out, recipe.image_size)
-    if not_first():
+    if not first():
         return
     for skip in found.skipped:
         log.warning("skipped: %s", skip.reason)
     if not found.tokens:
         raise RunError(f"{held_out.spec}: no picture of val could be used; the first: {found.skipped[0].reason}")
     figures = main_figures(found.confusion)
-    print(text_table(class_rows(found)))
+    print(text_table(iou_rows(found.confusion, "pixels")))
     print(f"mIoU {100 * figures['miou']:.1f} % over {len(found.tokens)} pictures of {held_out.spec} (val)")
     step = max((row.get("step", 0) for row in run.metrics()), default=0)
     iou = {name: figures.get(f"iou/{name}") for name in found.confusion.classes}
@@ -135,15 +134,6 @@ def score(run: ImageRun, network: ImageNetwork, held_out: PictureSource) -> None
         tokens=found.tokens,
     )
     write_card(card, run.path / "card.json")
-
-
-def class_rows(found: Evaluation) -> list[dict[str, object]]:
-    """One row per class."""
-    confusion = found.confusion
-    return [
-        {"class": name, "IoU %": "-" if math.isnan(value) else f"{100 * value:.1f}", "pixels": int(count)}
-        for name, value, count in zip(confusion.classes, confusion.iou(), confusion.truth(), strict=True)
-    ]
 
 
 def draw_pictures(run: ImageRun, network: ImageNetwork, source: PictureSource, taxonomy: Taxonomy) -> None:

@@ -74,6 +74,17 @@ def evenly(source: Sized, most: int) -> list[int]:
     return sorted({int(place) for place in np.linspace(0, len(source) - 1, count)})
 
 
+def any_frame(source: Source, good: Callable[[Frame], bool]) -> bool:
+    """Whether the first, the middle or the last frame is ``good``. A damaged one may be: others than us report it."""
+    for index in {0, len(source) // 2, len(source) - 1}:
+        try:
+            if good(source[index]):
+                return True
+        except InputError:
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class Split:
     """The frames of ``source`` that one of its splits names, in that order."""

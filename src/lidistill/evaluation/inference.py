@@ -115,7 +115,11 @@ def scan(
         for index, views in zip(indices, loader, strict=True):
             for collated in views:
                 yield from collated.skipped
-            seen = [_scanned(network, view.batch, index) for view in views if view.batch is not None]
+            seen: list[Scanned] = []
+            for view in views:
+                if view.batch is not None:
+                    item = _scanned(network, view.batch, index)
+                    seen.append(replace(item, features=item.features[:0].clone()) if seen else item)
             if seen:
                 yield _averaged(seen)
 
@@ -195,6 +199,11 @@ def evaluate(
 def share() -> tuple[int, int]:
     """(rank, world): the part of an evaluation that is this process's, one of how many."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def first() -> bool:
+    """Whether this is the process that prints and writes."""
+    return share()[0] == 0
 
 
 def gathered(confusion: Confusion, tokens: list[str], skipped: list[Skip]) -> Evaluation:

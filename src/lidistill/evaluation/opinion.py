@@ -49,17 +49,23 @@ class Opinion:
         return float(confusion.iou()[confusion.truth() > 0].mean())
 
 
-def ask_pictures(network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float) -> Opinion:
+def ask_pictures(
+    network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float, weights: Mapping[str, str] | None = None
+) -> Opinion:
     """What the head of ``network`` that reads the space of its teachers finds in up to twenty frames' pictures.
 
     ``network`` was distilled by ``recipe``: what it says of a point in that space is what the teachers say of the pixel
-    there, so its head reads their features as well as its own. Raises ``InputError`` with the reason when it has no
-    such head, a teacher cannot be had, or no picture can be used.
+    there, so its head reads their features as well as its own. ``weights``: their fingerprints then, by name, where
+    they were written down. Raises ``InputError`` with the reason when it has no such head, a teacher cannot be had or
+    is another one now, or no picture can be used.
     """
     head = network.head.said if isinstance(network.head, TwoViews) else network.head
     if network.space is None or recipe.image_head is not None:
         raise InputError("no head of it reads the space of its teachers")
     teachers = Teachers(recipe, target)
+    for known, teacher in zip(recipe.teachers, teachers.teachers, strict=True):
+        if weights and weights.get(known.name) not in (None, teacher.fingerprint()):
+            raise InputError(f"teacher {known.name} is another one than that it was distilled from")
     head = copy.deepcopy(head).to(best_device())
     found: dict[int, NDArray[np.uint8]] = {}
     last = InputError(f"{target.spec}: has no scan")

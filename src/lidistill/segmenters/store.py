@@ -20,7 +20,6 @@ from lidistill.datasets.source import Source, parse_spec
 from lidistill.errors import InputError
 from lidistill.segmenters.methods import SLIDR, Argmax, Ids, Method, Sam, Segmenter, Slic, folder_name, options_of
 from lidistill.sensing.files import write_atomically
-from lidistill.teachers.registry import fingerprint
 
 RECORD = "method.yaml"
 PACKAGES = ("lidistill", "scikit-image", "torch", "transformers")
@@ -37,8 +36,6 @@ class Record(BaseModel):
     count: int
     unassigned: int | None
     made_with: dict[str, str]
-    network: str | None = None
-    """The fingerprint of the network's files, where it is a file or a folder."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,6 @@ def create_superpixels(
             count=segmenter.count,
             unassigned=segmenter.unassigned,
             made_with=_installed(),
-            network=_network(method),
         )
         text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
         write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
@@ -202,16 +198,6 @@ def _check(record: Record, folder: Path, data: str, method: Slic | Sam | Argmax 
             f"{folder}: holds superpixels made with {there}, asked for were {' '.join(options_of(method))}; "
             f"choose another folder or delete it"
         )
-    now = _network(record.method)
-    if now is not None and record.network is not None and now != record.network:
-        raise InputError(
-            f"{folder}: holds superpixels of {' '.join(options_of(record.method))}, whose weights were others then; "
-            f"delete it and make them again"
-        )
-
-
-def _network(method: Slic | Sam | Argmax) -> str | None:
-    return None if isinstance(method, Slic) else fingerprint(method.model)
 
 
 def _installed() -> dict[str, str]:

@@ -137,10 +137,12 @@ def _load(path: Path, device: torch.device) -> Any:
         )
     try:
         exported = torch.export.load(path)
-        for node in list(exported.graph.nodes):
-            if node.target is torch.ops.aten._assert_tensor_metadata.default:
-                exported.graph.erase_node(node)
-        exported.graph_module.recompile()
+        for part in exported.graph_module.modules():  # a forward with no_grad or autocast in it has graphs of its own
+            if isinstance(part, torch.fx.GraphModule):
+                for node in list(part.graph.nodes):
+                    if node.target is torch.ops.aten._assert_tensor_metadata.default:
+                        part.graph.erase_node(node)
+                part.recompile()
         # what a program makes itself, such as positions, it makes where it was exported
         return move_to_device_pass(exported, device).module()
     except Exception as error:  # zip, version and schema errors have no common type

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,9 +20,6 @@ GROUP = "lidistill.teachers"
 PROGRAM = "teacher.pt2"
 """The program in a folder that teach-images made."""
 
-WEIGHTS = (".bin", ".json", ".pt2", ".pth", ".safetensors", ".tar", ".yaml")
-"""Files that make a teacher what it is."""
-
 Opener = Callable[[TeacherConfig], Teacher]
 
 
@@ -39,23 +35,6 @@ def is_path(name: str) -> bool:
         return True
     # a folder's name before the slash: a path below it is meant, not an account of the hub
     return name.count("/") > 1 or (name.count("/") == 1 and path.parent.is_dir())
-
-
-def fingerprint(name: str) -> str | None:
-    """The first digits of the SHA-256 of a teacher's own files; None of one that has a name and no files here.
-
-    A file speaks for those beside it that differ in their ending, such as a program's sidecar.
-    """
-    path = Path(name).expanduser()
-    path = path / PROGRAM if (path / PROGRAM).is_file() else path
-    if not path.exists():
-        return None
-    near = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}.*")
-    found = hashlib.sha256()
-    for file in sorted(one for one in near if one.suffix in WEIGHTS and one.is_file()):
-        with open(file, "rb") as opened:
-            found.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()} ".encode())
-    return found.hexdigest()[:12]
 
 
 def load_teacher(config: TeacherConfig) -> Teacher:

@@ -130,7 +130,8 @@ def fit(
     the training or evaluation mode of its parts. ``validate`` is called about ten times and its figures logged.
 
     Raises ``Interrupted`` after SIGTERM or SIGINT (state saved), ``RunError`` for a loss that is not finite, too many
-    unusable frames or a device without memory. What one of several processes meets, all raise after the same iteration.
+    unusable frames or a device without memory. Signals and unusable frames that one of several processes meets end all
+    of them after the same iteration.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # as published; torch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -146,8 +147,6 @@ def fit(
     )
     skipped = Skipped(dict(zip(samples.names, samples.sizes, strict=True)), recipe.bad_frames)
     order.start = step = _restore(fabric, run, network, optimizer, skipped)
-    if fabric.global_rank:  # its own paths drop, its own pairs contrast; the weights are those of the first process
-        torch.manual_seed(hash((recipe.seed, fabric.global_rank, step)))
     base = [group["lr"] for group in optimizer.param_groups]
     workers = resolve_workers(recipe.workers, fabric.world_size)
     pin = fabric.device.type == "cuda"
@@ -172,6 +171,8 @@ def fit(
             failure = _failure(skipped, collated.skipped)
             # the other devices wait for this one's gradients, so it takes its last batch again
             batch = last = collated.batch or (last if fabric.world_size > 1 else None)
+            if fabric.global_rank:  # its own paths drop and its own pairs contrast, also when it was resumed here
+                torch.manual_seed(hash((recipe.seed, fabric.global_rank, step)))
             ready, stop = _agree(fabric, failure, batch is not None, stopped[0] if stopped else 0)
             losses = _step(fabric, wrapped, optimizer, batch, loss) if ready and batch is not None else {}
             step += 1

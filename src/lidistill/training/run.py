@@ -63,8 +63,8 @@ class RunConfig(FolderConfig):
     """How that backbone was distilled; None for random weights."""
     model: ModelConfig
     recipe: AnyRecipe | None = Field(default=None, discriminator="kind")
-    teacher_files: dict[str, str] = Field(default_factory=dict)
-    """Of every teacher that is a file or a folder: see ``teachers.registry.fingerprint``."""
+    teacher_weights: dict[str, str] = Field(default_factory=dict)
+    """The fingerprint of every teacher, by its name in the recipe; empty in runs of older versions."""
 
     def taught(self) -> Pretraining | None:
         """How the backbone of this run was distilled, here or in a run before it."""
@@ -84,12 +84,12 @@ class RunConfig(FolderConfig):
             return Run.open(self.parent).config.taught()  # a run of an older version did not write it down
         return self.pretraining
 
-    def distillation(self) -> DistilRecipe | None:
-        """The recipe by which the backbone was distilled, here or in a run before it; None where that is not there."""
+    def distillation(self) -> RunConfig | None:
+        """What was asked for where the backbone was distilled, here or before; None where that run is not there."""
         if isinstance(self.recipe, DistilRecipe):
-            return self.recipe
+            return self
         folder = self.distilled_run()
-        return None if folder is None else Run.open(folder).config.distillation()
+        return None if folder is None else Run.open(folder).config
 
     def distilled_run(self) -> Path | None:
         """The folder of the run before this one in which the backbone was distilled; None where that is not there."""

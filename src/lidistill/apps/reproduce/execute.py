@@ -19,6 +19,8 @@ from lidistill.apps.reproduce.table_file import City, Scale
 from lidistill.errors import InputError, LidistillError
 from lidistill.evaluation.card import BY_MACHINE
 from lidistill.segmenters.methods import Argmax, Sam, Slic
+from lidistill.teachers.config import TeacherConfig
+from lidistill.teachers.registry import load_teacher, teacher_names
 from lidistill.training.loop import Interrupted
 from lidistill.training.recipe import DistilRecipe
 from lidistill.training.run import Run
@@ -67,23 +69,33 @@ def _folder(spec: str) -> Path:
     return Path((spec.partition(":")[2] or spec).partition("?")[0])
 
 
-def outdated(job: Job) -> list[str]:
-    """Recipe keys in which a run that is there differs from what it should be: a recipe was changed."""
+def outdated(job: Job, teachers: dict[TeacherConfig, str]) -> list[str]:
+    """In what a run that is there differs from what it should be: keys of a recipe that was changed, weights of a
+    teacher that was trained anew. ``teachers``: fingerprints that are known, and those that are found here.
+    """
     if job.verb == "evaluate" or not (job.folder / "recipe.yaml").is_file():
         return []
-    made = Run.open(job.folder).config.recipe
-    if made is None:
+    config = Run.open(job.folder).config
+    if config.recipe is None:
         return []
-    return differing(made, recipe_of(job), but=FROM_OPTIONS)
+    others = differing(config.recipe, recipe_of(job), but=FROM_OPTIONS)
+    for known in config.recipe.teachers if isinstance(config.recipe, DistilRecipe) else ():
+        if known.name not in teacher_names() and Path(known.name).expanduser().exists():
+            if known not in teachers:
+                teachers[known] = load_teacher(known).fingerprint()
+            if config.teacher_weights.get(known.name) not in (None, teachers[known]):
+                others.append(f"weights of {known.name}")
+    return others
 
 
 def check_recipes(jobs: Sequence[Job]) -> None:
-    """Raises ``InputError`` if runs that are there were made by other recipes of the same names."""
-    others = [(job, keys) for job in jobs if (keys := outdated(job))]
+    """Raises ``InputError`` if runs that are there were made by other recipes or teachers of the same names."""
+    teachers: dict[TeacherConfig, str] = {}
+    others = [(job, keys) for job in jobs if (keys := outdated(job, teachers))]
     if others:
         job, keys = others[0]
         raise InputError(
-            f"{len(others)} runs were made when their recipes said something else, the first {job.folder} "
+            f"{len(others)} runs were made when their recipes or teachers were others, the first {job.folder} "
             f"({', '.join(keys)}); remove them, or take another folder with --work"
         )
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from lidistill.apps.reproduce.table_file import City, Column, Line, Scale, Step
 from lidistill.evaluation.card import BY_MACHINE, Card, read_card
-from lidistill.teachers.registry import fingerprint
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,6 @@ def _folder(
 
 def _told(key: str, value: Any) -> tuple[str, Any]:
     """An option as far as it makes a difference to the result."""
-    if key == "teacher":  # one that was trained anew at its old place makes other runs
-        files = [found for name in str(value).split(",") if (found := fingerprint(name.strip()))]
-        return key, [value, files] if files else value
     if key != "set":
         return key, value
     return key, [override for override in value if override.partition("=")[0] not in BY_MACHINE]
