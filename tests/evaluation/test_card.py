@@ -110,6 +110,15 @@ def test_a_switch_that_one_version_did_not_know_is_off():
         merge_cards([made(0), made(1, both=True)])
 
 
+def test_other_weights_of_a_teacher_are_another_experiment():
+    def taught(seed, *weights):
+        return card(seed, recipe={"teacher_weights": {"runs/images": weights[0]}} if weights else {})
+
+    assert merge_cards([taught(0, "a"), taught(1, "a"), taught(2)]).seeds == (0, 1, 2)
+    with pytest.raises(InputError, match=r"differ in their teachers \(runs/images: a, b\)"):
+        merge_cards([taught(0, "a"), taught(1, "b")])
+
+
 def test_nothing_to_merge():
     with pytest.raises(InputError, match="no card to merge"):
         merge_cards([])

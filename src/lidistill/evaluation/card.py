@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 PACKAGES = ("lidistill", "torch", "numpy", "scipy", "lightning", "transformers")
 BY_MACHINE = {"workers", "checkpoint_minutes", "checkpoint_iterations"}
 """Recipe keys that fit a run to its machine and change nothing about its result."""
-VARIES = {"seed", "parent", *BY_MACHINE}
+TEACHERS = "teacher_weights"
+VARIES = {"seed", "parent", TEACHERS, *BY_MACHINE}
 """Recipe keys in which two runs of one experiment may differ (the run a backbone came from differs by seed too)."""
 
 
@@ -160,6 +161,7 @@ def merge_cards(cards: Sequence[Card], name: str | None = None) -> Card:
             ("verb", first.verb, card.verb),
             ("data", first.data, card.data),
             ("recipe", _comparable(first.recipe), _comparable(card.recipe)),
+            ("teachers", *_known_teachers(first, card)),
         ):
             if ours != theirs:
                 raise InputError(
@@ -222,6 +224,12 @@ def _comparable(recipe: Any) -> Any:
         kept = {key: value for key, value in recipe.items() if key not in VARIES}
         return {key: _comparable(value) for key, value in kept.items() if value is not None and value is not False}
     return [_comparable(value) for value in recipe] if isinstance(recipe, list | tuple) else recipe
+
+
+def _known_teachers(one: Card, other: Card) -> tuple[Any, Any]:
+    """The weights of the teachers of both, or nothing where one was made by a version that did not write them down."""
+    weights = one.recipe.get(TEACHERS), other.recipe.get(TEACHERS)
+    return weights if all(weights) else (None, None)
 
 
 def _difference(ours: Any, theirs: Any) -> str:
