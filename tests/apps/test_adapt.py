@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,11 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     )
     assert f"rounds are compared by how far they agree {judged}" in (run / "log.txt").read_text()
     assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
+    if verb == "probe":
+        both = tmp_path / "both" / "recipe.yaml"
+        both.write_text(re.sub(r"(teacher_weights:\n  city): .*", r"\1: 0123456789ab", both.read_text()))
+        again = adapt(tmp_path / "run-head", rigs, tmp_path / "again", "rounds=1")
+        assert "not asked: teacher city is another one than that it was" in (again / "log.txt").read_text()
     swapped = {"here": rigs["there"], "there": rigs["here"]}
     with pytest.raises(InputError, match="the head there is of"):
         adapt(tmp_path / "both", swapped, tmp_path / "run", f"head={recipe}", resume=True)
