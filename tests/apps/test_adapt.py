@@ -20,9 +20,12 @@ from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.card import read_card
 from lidistill.evaluation.inference import look
+from lidistill.evaluation.information import information
+from lidistill.evaluation.opinion import ask_pictures
 from lidistill.sensing.frame import Frame
 from lidistill.training import adapt as module
 from lidistill.training.batch_norms import measure_anew
+from lidistill.training.data import open_split
 from lidistill.training.loop import Interrupted
 from lidistill.training.run import Run
 
@@ -71,17 +74,17 @@ def test_a_round_teaches_the_head_and_spares_the_backbone(head: Path, adapted: P
     assert not same(first, second, "head")
 
 
-def test_the_round_that_agrees_most_is_kept(head: Path, adapted: Path) -> None:
+def test_the_round_that_is_judged_best_is_kept(head: Path, adapted: Path) -> None:
     rows = [row for row in Run.open(adapted).metrics() if row.get("split") == "target"]
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert [row["keep"] for row in rows] == [0.0, 0.5, 0.8]
-    best = max(rows, key=lambda row: row["agreement"])
-    chosen = best["step"] if best["agreement"] > rows[0]["agreement"] else 0
+    best = max(rows, key=lambda row: row["judged"])
+    chosen = best["step"] if best["judged"] > rows[0]["judged"] else 0
     assert same(state(head if chosen == 0 else adapted / "rounds" / str(chosen)), state(adapted))
 
 
 @pytest.mark.parametrize(("said", "kept"), [((0.7, 0.75, 0.72), 1), ((0.7, 0.7, 0.69), 0), ((0.7, 0.72, 0.74), 2)])
-def test_a_round_must_agree_more(
+def test_a_round_must_be_judged_better(
     head: Path,
     rigs: dict[str, str],
     tmp_path: Path,
@@ -237,9 +240,18 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     assert Run.open(run).config.taught().recipe == "city"
     # a head in the space of the teacher reads the pictures of the target as well
     judged = (
-        "with the pictures of 3 scans" if verb == "probe" else "with themselves; the pictures were not asked: no head"
+        "how far they agree with the pictures of 3 scans and by the information they give"
+        if verb == "probe"
+        else "the information they give; the pictures were not asked: no head"
     )
-    assert f"rounds are compared by how far they agree {judged}" in (run / "log.txt").read_text()
+    assert f"rounds are compared by {judged}" in (run / "log.txt").read_text()
+    network, model = Run.open(tmp_path / "run-head").load_network()
+    target = Unlabelled(open_split(rigs["there"], "train", model.sensors))
+    expected = information(network, target, model.voxel)
+    if verb == "probe":
+        distilled = Run.open(tmp_path / "both").config.recipe
+        expected = 0.4 * expected + ask_pictures(network, distilled, target, model.voxel)(network)
+    assert Run.open(run).metrics()[0]["judged"] == pytest.approx(expected)
     assert same(state(tmp_path / "both"), state(run), "backbone") == (verb == "probe")
     if verb == "probe":
         both = tmp_path / "both" / "recipe.yaml"
@@ -270,7 +282,7 @@ def test_other_ways(head: Path, rigs: dict[str, str], tmp_path: Path, options: t
 
 def test_statistics_of_the_target_alone(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
     run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=0")
-    assert "agreement" not in (run / "log.txt").read_text()  # there is nothing to compare
+    assert "judged" not in (run / "log.txt").read_text()  # there is nothing to compare
     before, after = state(head), state(run)
     norms = {name for name in before if name.endswith(("running_mean", "running_var"))}
     assert len(norms) >= 8

@@ -169,7 +169,7 @@ def test_two_processes_adapt_as_one(tmp_path: Path, tiny_rig: Callable[..., Path
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("rounds are compared by") == done.stderr.count("round 1: agreement") == 1
+    assert done.stderr.count("rounds are compared by") == done.stderr.count("round 1: judged") == 1
     rows = [json.loads(line) for line in (tmp_path / "two/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["split"] == "target"] == [0, 1, 2]
     assert len(list((tmp_path / "two/rounds/2/pseudo-labels").iterdir())) == 3

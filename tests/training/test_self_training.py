@@ -14,7 +14,8 @@ from torch import nn
 from lidistill.datasets.pseudo_labels import LEVELS, UNSURE, PseudoLabelled, PseudoLabels, levels, thresholds
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
-from lidistill.evaluation import agreement as module
+from lidistill.evaluation import information as module
+from lidistill.evaluation.information import mutual_information
 from lidistill.objectives.entropy import entropy
 from lidistill.sensing.frame import Frame, Sensor
 from lidistill.students.config import HeadConfig
@@ -131,35 +132,33 @@ def test_half_of_the_classes_go_over() -> None:
     assert len(bare) == 360
 
 
-def test_agreement_is_of_the_turned_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that names the quadrant a point is in agrees nowhere, for all turn by more than one."""
+def test_a_network_tells_much_that_is_sure_of_different_things() -> None:
+    sure, other, guess = (torch.tensor([row] * 50) for row in ([1.0, 0, 0, 0], [0, 1.0, 0, 0], [0.25] * 4))
+    given = [sure, sure], [guess], [torch.cat([sure, other])], [sure, other]
+    assert [mutual_information(said) for said in given] == pytest.approx([0, 0, 0.5, 0.5], abs=1e-6)
+    every = torch.eye(4).repeat(20, 1)
+    assert mutual_information([every]) == pytest.approx(1.0)
+    assert mutual_information([0.9 * every + 0.1 / 4]) == pytest.approx(1 - 0.2516, abs=1e-4)
+    assert mutual_information([torch.ones(5, 1)]) == 0.0
+
+
+def test_a_damaged_scan_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Damaged(One):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Frame:
+            if index != 1 or self.spec == "all":
+                raise InputError(f"damaged {index}")
+            return self.it
 
     class Said:
-        def __init__(self, classes: np.ndarray) -> None:
-            self.classes = classes
+        outputs = 99 * torch.eye(4)
 
-        def prediction(self) -> np.ndarray:
-            return self.classes
-
-    def quadrant(_: object, frame: Frame, voxel: float) -> Said:
-        return Said((frame.points[:, 0] > 0) + 2 * (frame.points[:, 1] > 0))
-
-    def near(_: object, frame: Frame, voxel: float) -> Said:
-        return Said(np.linalg.norm(frame.points, axis=1) > 9)
-
-    target = Unlabelled(One(frame(None)))  # type: ignore[arg-type]
-    for said, share in ((quadrant, 0.0), (near, 1.0)):
-        monkeypatch.setattr(module, "look", said)
-        assert module.agreement(None, target, 0.1) == share  # type: ignore[arg-type]
-
-
-def test_a_damaged_scan_is_left_out_of_the_agreement() -> None:
-    class Damaged(One):
-        def __getitem__(self, index: int) -> Frame:
-            raise InputError("damaged")
-
-    with pytest.raises(InputError, match="damaged"):
-        module.agreement(None, Unlabelled(Damaged(frame(None))), 0.1)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "look", lambda *_: Said)
+    assert module.information(None, Unlabelled(Damaged(frame(None))), 0.1) == pytest.approx(1.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="damaged 2"):
+        module.information(None, Unlabelled(Damaged(frame(None), "all")), 0.1)  # type: ignore[arg-type]
 
 
 def test_entropy_is_that_of_the_predictions() -> None:

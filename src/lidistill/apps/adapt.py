@@ -20,10 +20,10 @@ from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError, RunError
-from lidistill.evaluation.agreement import agreement
 from lidistill.evaluation.card import read_card, write_card
 from lidistill.evaluation.class_map import class_map, maps_between
 from lidistill.evaluation.inference import first
+from lidistill.evaluation.information import information
 from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.pseudo_label import pseudo_label
 from lidistill.evaluation.settings import load_setting
@@ -40,6 +40,10 @@ HEAD = "head"
 """Folder of the head that was trained on the source, beside the run."""
 SHARED = ("workers", "devices", "nodes", "precision", "bad_frames", "checkpoint_minutes", "checkpoint_iterations")
 """Recipe keys that the head's training takes over."""
+INFORMATION = 0.4
+"""Its weight beside the agreement with the pictures. Learning from one's own predictions makes the one rise and, being
+less and less what the teachers say, the other fall, whatever it is worth (``benchmarks/which_round.py``).
+"""
 
 
 def adapt(
@@ -118,20 +122,23 @@ def adapt(
 
 
 def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Callable[[Network], float]:
-    """What compares ``rounds`` on ``target``: its pictures where they can be asked, else each network judges itself."""
+    """What compares ``rounds`` on ``target``: the information they give, and its pictures where they can be asked."""
     taught, voxel = run.config.distillation(), run.config.model.voxel
-    judge: Callable[[Network], float] = partial(agreement, target=target, voxel=voxel)
+    tells: Callable[[Network], float] = partial(information, target=target, voxel=voxel)
     if not rounds:
-        return judge
+        return tells
     try:
         if taught is None or not isinstance(taught.recipe, DistilRecipe):
             raise InputError("the run that distilled it is not there")
-        judge = found = ask_pictures(network, taught.recipe, target, voxel, taught.teacher_weights)
-        who = f"the pictures of {len(found.said)} scans"
+        pictures = ask_pictures(network, taught.recipe, target, voxel, taught.teacher_weights)
     except InputError as error:
-        who = f"themselves; the pictures were not asked: {error}"
-    log.info("rounds are compared by how far they agree with %s", who)
-    return judge
+        log.info("rounds are compared by the information they give; the pictures were not asked: %s", error)
+        return tells
+    log.info(
+        "rounds are compared by how far they agree with the pictures of %d scans and by the information they give",
+        len(pictures.said),
+    )
+    return lambda learned: pictures(learned) + INFORMATION * tells(learned)
 
 
 def pair(

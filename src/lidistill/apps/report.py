@@ -156,7 +156,7 @@ def _rounds(rows: Sequence[Row]) -> str:
     shown = [
         {
             "round": row["step"] or "before the first",
-            "agreement %": f"{100 * number(row.get('agreement')):.1f}",
+            "judged": f"{100 * number(row.get('judged')):.1f}",
             "": "kept" if row["step"] == kept else "",
         }
         for row in _of(rows, "target")

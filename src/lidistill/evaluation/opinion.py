@@ -15,9 +15,9 @@ from torch.nn import functional
 from lidistill.datasets.source import evenly
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
-from lidistill.evaluation.agreement import FRAMES
 from lidistill.evaluation.confusion import Confusion
 from lidistill.evaluation.inference import best_device, look
+from lidistill.evaluation.information import FRAMES
 from lidistill.sensing.frame import IGNORE, Frame
 from lidistill.sensing.pairing import pair
 from lidistill.students.heads import TwoViews

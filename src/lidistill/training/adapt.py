@@ -33,11 +33,11 @@ log = logging.getLogger("lidistill")
 
 @dataclass(frozen=True)
 class Round:
-    """A network, and what can be said of it without labels of the target: its ``agreement``, larger is better."""
+    """A network, and what is thought of it without labels of the target: larger is better."""
 
     number: int
     network: Network
-    agreement: float
+    judged: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +74,10 @@ class SelfTraining:
             learned = self.round(number, now.network, keep)
             now = Round(number, learned, self.judge(learned))
             self._report(now, keep)
-            best = max(best, now, key=lambda one: one.agreement)
+            best = max(best, now, key=lambda one: one.judged)
         if self.fabric.is_global_zero:
             if recipe.rounds:
-                kept = "the network as it was: no round agrees more" if best is start else f"round {best.number}"
+                kept = "the network as it was: no round is judged better" if best is start else f"round {best.number}"
                 log.info("kept: %s (every round is a run in %s)", kept, self.run.path / "rounds")
                 self.run.log(step=best.number, split="kept")
             self.run.save_network(best.network)
@@ -126,5 +126,5 @@ class SelfTraining:
     def _report(self, found: Round, keep: float) -> None:
         if self.fabric.is_global_zero:
             which = f"round {found.number}" if found.number else "before the first round"
-            log.info("%s: agreement %.1f %%", which, 100 * found.agreement)
-            self.run.log(step=found.number, split="target", agreement=found.agreement, keep=keep)
+            log.info("%s: judged %.1f", which, 100 * found.judged)
+            self.run.log(step=found.number, split="target", judged=found.judged, keep=keep)
