@@ -87,7 +87,7 @@ def test_what_goes_wrong_in_one_process_ends_all(tmp_path: Path, tiny_rig: Calla
     done = subprocess.run(
         [sys.executable, "-m", "lidistill", *arguments], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stderr
     assert "is a file" in done.stderr
 
 

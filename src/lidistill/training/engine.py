@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from pathlib import Path
@@ -46,7 +47,14 @@ def make_fabric(recipe: AnyRecipe) -> Fabric:
         devices = 1
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=recipe.nodes, plugins=plugin)
     fabric.launch()
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Leave the other processes while Python still runs: threads that lose them later abort this one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def shared_run(
