@@ -15,6 +15,7 @@ import torch
 import lidistill
 from lidistill.apps import adapt as app
 from lidistill.apps.evaluate import evaluate
+from lidistill.apps.table import find_cards
 from lidistill.datasets.source import open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
@@ -105,6 +106,10 @@ def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> N
     card, before = read_card(adapted / "card.json"), read_card(adapted / "source-only.json")
     assert card.data.spec == before.data.spec == rigs["there"]
     assert card.verb == "adapt"
+    of_round = evaluate(adapted / "rounds/1", data=rigs["there"])
+    assert set(find_cards([adapted])) == {adapted / "card.json"}
+    assert set(find_cards([adapted / "rounds/1"])) == {of_round}
+    of_round.unlink()
     again = read_card(evaluate(adapted, data=rigs["there"], out=adapted.parent / "again"))
     assert again.metrics["miou"].values == card.metrics["miou"].values
     assert (adapted / "report.html").is_file()

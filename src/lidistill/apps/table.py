@@ -37,7 +37,10 @@ def table(
 
 
 def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
-    """The cards at ``places``: files, or folders that are searched for ``card.json`` and ``evaluations/*.json``."""
+    """The cards at ``places``: files, or folders that are searched for ``card.json`` and ``evaluations/*.json``.
+
+    Those of the ``rounds`` in a run of ``adapt`` are of other networks than the run's; name such a folder itself.
+    """
     found: dict[Path, Card] = {}
     for place in map(Path, places):
         if not place.is_dir():
@@ -46,6 +49,7 @@ def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
         inside = sorted({*place.rglob("card.json"), *place.rglob("evaluations/*.json")})
         # committed cards have names of their own: a folder of nothing but cards
         inside = inside or sorted(place.rglob("*.json"))
+        inside = [path for path in inside if "rounds" not in path.relative_to(place).parts]
         if not inside:
             raise InputError(f"{place}: holds no result card; probe, finetune and evaluate write them")
         for path in inside:
