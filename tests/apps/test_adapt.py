@@ -108,7 +108,10 @@ def test_the_run_is_one_like_any_other(adapted: Path, rigs: dict[str, str]) -> N
     assert card.verb == "adapt"
     of_round = evaluate(adapted / "rounds/1", data=rigs["there"])
     assert set(find_cards([adapted])) == {adapted / "card.json"}
-    assert set(find_cards([adapted / "rounds/1"])) == {of_round}
+    assert set(find_cards([adapted / "rounds"])) == set(find_cards([adapted / "rounds/1"])) == {of_round}
+    (rounds := adapted.parent / "mine/rounds").mkdir(parents=True)  # a user's name for a folder
+    shutil.copy(of_round, rounds / "card.json")
+    assert set(find_cards([rounds.parent])) == {rounds / "card.json"}
     of_round.unlink()
     again = read_card(evaluate(adapted, data=rigs["there"], out=adapted.parent / "again"))
     assert again.metrics["miou"].values == card.metrics["miou"].values

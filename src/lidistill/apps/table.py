@@ -49,7 +49,7 @@ def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
         inside = sorted({*place.rglob("card.json"), *place.rglob("evaluations/*.json")})
         # committed cards have names of their own: a folder of nothing but cards
         inside = inside or sorted(place.rglob("*.json"))
-        inside = [path for path in inside if "rounds" not in path.relative_to(place).parts]
+        inside = [path for path in inside if not _of_a_round(path, place)]
         if not inside:
             raise InputError(f"{place}: holds no result card; probe, finetune and evaluate write them")
         for path in inside:
@@ -60,6 +60,12 @@ def find_cards(places: Sequence[str | Path]) -> dict[Path, Card]:
     if not found:
         raise InputError("no card was named that can be read; give card files or folders of runs")
     return found
+
+
+def _of_a_round(card: Path, place: Path) -> bool:
+    """Whether ``card`` lies in a folder ``rounds`` of a run inside ``place``."""
+    between = (place / part for part in card.relative_to(place).parents[:-1])
+    return any(folder.name == "rounds" and (folder.parent / "recipe.yaml").is_file() for folder in between)
 
 
 def rows(cards: Mapping[Path, Card], metrics: Sequence[str]) -> list[Row]:
