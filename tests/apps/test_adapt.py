@@ -16,6 +16,7 @@ import lidistill
 from lidistill.apps import adapt as app
 from lidistill.apps.evaluate import evaluate
 from lidistill.apps.table import find_cards
+from lidistill.datasets.pseudo_labels import PseudoLabels
 from lidistill.datasets.source import open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
@@ -25,6 +26,7 @@ from lidistill.evaluation.information import information
 from lidistill.evaluation.opinion import ask_pictures
 from lidistill.sensing.frame import Frame
 from lidistill.training import adapt as module
+from lidistill.training.adapt import Judge
 from lidistill.training.batch_norms import measure_anew
 from lidistill.training.data import open_split
 from lidistill.training.loop import Interrupted
@@ -94,8 +96,15 @@ def test_a_round_must_be_judged_better(
     kept: int,
 ) -> None:
     figures = iter(said)
-    monkeypatch.setattr(app, "who_judges", lambda *_: lambda _: next(figures))
+    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice <1>", lambda _: next(figures)))
     run = adapt(head, rigs, tmp_path / "run")
+    assert "rounds are compared by dice <1>" in (run / "log.txt").read_text()
+    assert "Compared by dice &lt;1&gt;; x 100." in (run / "report.html").read_text()
+    rows = Run.open(run).metrics()
+    assert [row for row in rows if row["split"] == "kept"] == [{"step": kept, "split": "kept", "by": "dice <1>"}]
+    assert [row["kept_round"] for row in rows if row["split"] == "val"] == [kept]
+    assert read_card(run / "card.json").recipe["evaluation"] == {"kept_round": kept}
+    assert "evaluation" not in read_card(run / "source-only.json").recipe
     assert not same(state(head), state(run / "rounds/1"))
     assert same(state(head if kept == 0 else run / "rounds" / str(kept)), state(run))
 
@@ -165,6 +174,20 @@ def test_the_run_that_is_adapted_stays_as_it_is(head: Path, rigs: dict[str, str]
     assert {file: file.read_bytes() for file in head.rglob("*") if file.is_file()} == before
 
 
+def test_a_head_that_is_there_is_not_chosen_again(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--set head: run {head} has a head already and is taken as it is"):
+        adapt(head, rigs, tmp_path / "run", "head=linear-probe")
+    with pytest.raises(InputError, match=r"set = 'rounds=1': expected a list of such texts, \['rounds=1'\]"):
+        lidistill.adapt(head, source=rigs["here"], target=rigs["there"], out=tmp_path / "run", set="rounds=1")
+
+
+def test_resume_of_nothing_is_said(
+    head: Path, rigs: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapt(head, rigs, tmp_path / "run", "rounds=0", resume=True)
+    assert f"--resume: {tmp_path / 'run'} holds no run to go on with; a new one starts there" in caplog.text
+
+
 def test_who_stops_a_round_is_told_where_to_go_on(
     head: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +252,9 @@ def test_finished_rounds_are_not_repeated(
     with pytest.raises(InputError, match="stopped here"):
         adapt(head, rigs, tmp_path / "run")
     assert (tmp_path / "run/rounds/1/model.safetensors").is_file()
+    asked = list(tmp_path.glob("run/rounds/2/pseudo-labels/*"))
+    assert len(asked) == 3 + 1  # the scans, and that they are all there
+    monkeypatch.setattr(PseudoLabels, "write", stop)  # nor is the network asked again
     adapt(head, rigs, tmp_path / "run", resume=True)
     assert len(calls) == 3
     assert same(state(tmp_path / "run"), state(adapted))
@@ -245,10 +271,10 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     head = Run.open(tmp_path / "run-head").config
     assert (head.verb, head.sources) == (verb, (rigs["here"],))
     assert Run.open(run).config.model.head.hidden == head.model.head.hidden == (128 if verb == "probe" else None)
-    assert Run.open(run).config.taught().recipe == "city"
+    assert Run.open(run).taught().recipe == "city"
     # a head in the space of the teacher reads the pictures of the target as well
     judged = (
-        "how far they agree with the pictures of 3 scans and by the information they give"
+        "how far they agree with the pictures of 3 scans, and 0.4 of the information they give"
         if verb == "probe"
         else "the information they give; the pictures were not asked: no head"
     )
@@ -290,7 +316,10 @@ def test_other_ways(head: Path, rigs: dict[str, str], tmp_path: Path, options: t
 
 def test_statistics_of_the_target_alone(head: Path, rigs: dict[str, str], tmp_path: Path) -> None:
     run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=0")
-    assert "judged" not in (run / "log.txt").read_text()  # there is nothing to compare
+    said = (run / "log.txt").read_text()
+    assert "judged" not in said  # there is nothing to compare
+    assert "compared" not in said
+    assert f"the batch norms' statistics are measured anew on {rigs['there']} (AdaBN)" in said
     before, after = state(head), state(run)
     norms = {name for name in before if name.endswith(("running_mean", "running_var"))}
     assert len(norms) >= 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,14 @@ def test_a_row_says_what_source_and_target_are(tmp_path: Path) -> None:
     [
         ("target: c}", "target: d}", "no data 'target'"),
         ("data: [target]", "data: [targt]", "no data 'targt'; did you mean 'target'"),
-        ("data: [source, target]", "data: [source]", "adapt has two data"),
+        (
+            "data: [source, target]",
+            "data: [source]",
+            r"pairs: the file: row 'a to b': a step of adapt needs .*found \['source'\]",
+        ),
+        ("data: [source, target]", "data: source", r"data: expected a list, such as \[source\]"),
+        ("verb: adapt, ", "verb: adapt, date: [a], ", "adapt has no option 'date'; did you mean 'data'"),
+        ("title:", "titled:", "title: is missing"),
     ],
 )
 def test_a_row_without_its_data_is_one_sentence(old: str, new: str, said: str) -> None:
@@ -336,6 +344,25 @@ def test_cost_grows_with_the_work(table: Table, tmp_path: Path) -> None:
     assert cost(last_job(scale, row, column, 0, place, ("points=10000",))).memory < cost(probe).memory
 
 
+def test_adaptation_costs_rounds_of_pseudo_labels_and_passes_over_the_target(tmp_path: Path) -> None:
+    scale, place = load_table("adaptation").at("paper"), Place(tmp_path, Path("/data"))
+    row = next(row for row in scale.rows if row.name == "nuScenes -> SemanticPOSS")
+    columns = {column.name: column for column in scale.columns}
+
+    def hours(name: str, *options: str) -> float:
+        job = last_job(scale, row, columns[name], 0, place)
+        said = (*dict(job.options).get("set", ()), *options)
+        found = cost(replace(job, options=tuple({**dict(job.options), "set": said}.items())))
+        assert found.scans == 2_488
+        return found.hours
+
+    once = hours("self-training")
+    assert hours("AdaBN") == 0  # of no round
+    assert hours("self-training", "rounds=3") == pytest.approx(3 * once)
+    assert hours("self-training", "epochs=11") == pytest.approx(2 * once)  # 5 passes and the labels before them
+    assert hours("self-training", "frozen=false") == pytest.approx(once * (3 * 5 + 1) / 6)
+
+
 def test_a_mean_of_rows_is_that_of_the_seeds_that_all_have() -> None:
     values = {
         "title": "means",
@@ -393,7 +420,7 @@ columns:
         (None, "there is no such file; built-in tables: adaptation, "),
         ("[1, 2]", "holds no table"),
         ("a: [", "no readable YAML"),
-        ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: Field required"),
+        ("title: x\ndata: {}\nrows: []\n", "t.yaml: columns: is missing"),
     ],
 )
 def test_a_file_that_is_no_table_is_a_sentence(
@@ -432,7 +459,7 @@ def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.Captur
         ("paper: B", "paper: C", "the paper has no column 'C'"),
         ("columns: [finetuned]", "columns: [tuned]", "there is no column 'tuned'"),
         ("[50.0, 10.0]", "[50.0]", "1 figures for 2 columns"),
-        ("title: A table", "titel: A table", "title: Field required"),
+        ("title: A table", "titel: A table", "title: is missing"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(old: str, new: str, said: str) -> None:

@@ -71,7 +71,7 @@ def test_a_card_says_how_the_backbone_was_distilled(here: Path) -> None:
     assert main(["finetune", str(here / "p"), "--data", "rig", "--out", str(here / "f"), *TUNE]) == 0
     probed = yaml.safe_load((here / "p" / "recipe.yaml").read_text())
     (here / "p" / "recipe.yaml").write_text(yaml.safe_dump(probed | {"pretraining": None}))  # of an older version
-    older = Run.open(here / "p").config.taught()
+    older = Run.open(here / "p").taught()
     assert older is not None
     assert older.recipe == "city"
     shutil.rmtree(here / "p")
@@ -181,7 +181,7 @@ def test_the_published_recipe_is_the_default(
     run.mkdir()
     text = (Path("run") / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(text.replace("name: city\n", f"name: {distilled}\n"))
-    taught = Run.open(run).config.taught()
+    taught = Run.open(run).taught()
     assert taught is not None
     if distilled in ("slidr", "ppkt"):
         taught = taught.model_copy(update={"objective": distilled})

@@ -145,8 +145,8 @@ def test_a_stopped_run_ends_with_the_same_numbers(world: Path, tmp_path: Path, m
 CASES = {
     "masks": ({"masks": False}, [], "no picture of this rig has a mask"),
     "key": ({}, ["--set", "widht=1"], "unknown key 'widht'; did you mean 'width'?"),
-    "start": ({}, ["--start", "city"], "are weights of another network"),
-    "folder": ({}, ["--start", "nowhere"], "run nowhere: does not exist"),
+    "start": ({}, ["--start", "city"], "start = city: is of network = small with width = 1.0; set those"),
+    "folder": ({}, ["--start", "nowhere"], "start = nowhere: is not there; expected city, a ResNet-50 file"),
 }
 
 

@@ -358,6 +358,29 @@ def test_another_model_in_the_folder(world: Path, tmp_path: Path, capsys: pytest
     assert f"has {DIM} features, the text encoder of {tmp_path / 'clip'} {DIM + 1}" in capsys.readouterr().err
 
 
+def test_the_teacher_is_found_from_elsewhere(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path in a run is of the folder in which its command was given, wherever one is now."""
+    shutil.copytree(world / "run", tmp_path / "runs" / "run")
+    shutil.copytree(world / "clip", tmp_path / "models" / "clip")
+    recipe = tmp_path / "runs" / "run" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(world / "clip"), "models/clip"))
+    monkeypatch.chdir(world)
+    run = str(tmp_path / "runs" / "run")
+    assert predict(world, tmp_path / "labels", "--classes", "car, tram", run=run) == 0
+    shutil.move(tmp_path / "models" / "clip", tmp_path / "gone")
+    assert predict(world, tmp_path / "labels", "--classes", "car, tram", run=run) == 2
+    said = capsys.readouterr().err
+    assert "teacher models/clip: cannot be loaded" in said or "the path does not exist" in said
+    (tmp_path / "models").rmdir()
+    (world / "models").mkdir()  # a folder here, so that no hub name can be meant
+    assert predict(world, tmp_path / "labels", "--classes", "car, tram", run=run) == 2
+    assert "teacher models/clip: the path does not exist, from here or from a folder above the run; words need" in (
+        capsys.readouterr().err
+    )
+
+
 def test_folder_that_has_moved(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(world / "run", tmp_path / "run")
     recipe = tmp_path / "run" / "recipe.yaml"

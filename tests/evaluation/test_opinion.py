@@ -129,10 +129,10 @@ def test_who_cannot_ask_is_told_why(recipe: DistilRecipe, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="f: has no camera image"):
         ask_pictures(network(), recipe, target(cameras=0), 0.1)
 
-    weights = {"city": Colors().fingerprint(), "other": "0"}
+    weights = (Colors().fingerprint(),)
     assert ask_pictures(network(), recipe, target(), 0.1, weights).said
     with pytest.raises(InputError, match="teacher city is another one than that it was distilled from"):
-        ask_pictures(network(), recipe, target(), 0.1, {"city": "0123456789ab"})
+        ask_pictures(network(), recipe, target(), 0.1, ("0123456789ab",))
 
     def missing(_: object) -> list[Teacher]:
         raise InputError("no such file")

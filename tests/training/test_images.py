@@ -135,7 +135,7 @@ def test_from_the_shipped_weights() -> None:
     with torch.no_grad():
         assert torch.equal(made.eval()(images)[0], given.network(images))
     assert all(parameter.requires_grad for parameter in made.parameters())
-    with pytest.raises(InputError, match="start = city: are weights of another network; set network and width"):
+    with pytest.raises(InputError, match=r"start = city: is of network = small with width = 1\.0; set those"):
         start_from(network(width=0.5), "city")
 
 
@@ -153,5 +153,5 @@ def test_from_a_resnet_file(tmp_path: Path) -> None:
 
 
 def test_from_what_is_not_there() -> None:
-    with pytest.raises(InputError, match="run nowhere: does not exist; give the --out folder of teach-images"):
+    with pytest.raises(InputError, match="start = nowhere: is not there; expected city, a ResNet-50 file"):
         start_from(network(), "nowhere")

@@ -220,6 +220,7 @@ def test_a_broken_file_is_a_sentence(text: str, tmp_path: Path) -> None:
         ("warmup_epochs=3", "unknown key 'warmup_epochs'; did you mean 'schedule.warmup_epochs'?"),
         ("schedule.warmup=3", "unknown key 'schedule.warmup'; did you mean 'warmup_epochs'?"),
         ("lrr=3", "unknown key 'lrr'; did you mean 'lr'?"),
+        ("reads=both", "unknown key 'reads'; it is one of recipes of kind segment"),
     ],
 )
 def test_a_key_is_suggested_where_it_stands(override: str, said: str) -> None:

@@ -73,6 +73,39 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "notes.txt").read_text() == "precious"
 
 
+def test_runs_that_led_to_one_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their paths are of the folder in which the commands were given, wherever that is now and wherever one asks."""
+    (tmp_path / "then").mkdir()
+    monkeypatch.chdir(tmp_path / "then")
+    both = config().model_copy(update={"verb": "pretrain", "recipe": load_recipe("city")})
+    Run.create("runs/far/both", both)
+    Run.create("runs/head", config().model_copy(update={"parent": "runs/far/both"}))
+    Run.create("mine", config().model_copy(update={"parent": "runs/head"}))
+    (tmp_path / "then").rename(tmp_path / "now")
+    monkeypatch.chdir(tmp_path)
+    origin = Run.open("now/mine").origin()
+    assert origin.path.resolve() == tmp_path / "now/runs/far/both"
+    assert origin.distillation() == both.recipe
+    assert Run.open("now/mine").taught() == both.taught()
+    (tmp_path / "now/runs/far/both").rename(tmp_path / "now/both")
+    (tmp_path / "runs/far/both").mkdir(parents=True)  # holds no run
+    assert Run.open("now/mine").origin().path.resolve() == tmp_path / "now/runs/head"
+    assert Run.open("now/mine").origin().distillation() is None
+    assert Run.open("now/mine").taught() is None
+
+
+def test_teachers_are_found_from_elsewhere_but_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "then" / "city").mkdir(parents=True)  # a folder of that name is no teacher of that name
+    (tmp_path / "then" / "images").mkdir()
+    monkeypatch.chdir(tmp_path / "then")
+    known = load_recipe("city", ["teacher=[city, images, facebook/other]"])
+    Run.create("runs/both", config().model_copy(update={"recipe": known}))
+    monkeypatch.chdir(tmp_path)
+    found = Run.open("then/runs/both").distillation()
+    assert found is not None
+    assert [one.name for one in found.teachers] == ["city", str(tmp_path / "then/images"), "facebook/other"]
+
+
 def test_out_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):

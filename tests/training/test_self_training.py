@@ -21,7 +21,7 @@ from lidistill.sensing.frame import Frame, Sensor
 from lidistill.students.config import HeadConfig
 from lidistill.training import adapt as rounds
 from lidistill.training import adapt_samples as samples
-from lidistill.training.adapt import SelfTraining
+from lidistill.training.adapt import Judge, SelfTraining
 from lidistill.training.adapt_samples import AdaptSamples, class_mix, in_common
 from lidistill.training.moving_average import MovingAverage
 from lidistill.training.recipe import load_recipe
@@ -247,12 +247,18 @@ def test_every_round_starts_from_the_average_that_the_last_one_left(
     recipe = load_recipe("city-muddos", ["rounds=2", "ema=0.9"])
     run, target = Record(tmp_path, []), Unlabelled(One(frame(None)))  # type: ignore[arg-type]
     training = SelfTraining(
-        Fabric(accelerator="cpu", devices=1), run, One(frame(None)), target, recipe, ask, lambda _: next(figures)
+        Fabric(accelerator="cpu", devices=1),
+        run,
+        One(frame(None)),
+        target,
+        recipe,
+        ask,
+        Judge("dice", lambda _: next(figures)),
     )  # type: ignore[arg-type]
     found = training.adapt(Shift())  # type: ignore[arg-type]
     assert asked == [(0.0, "1", (0, 1)), (5.0, "2", (0, 1))]
     assert [parts[name].saved for name in "12"] == [[5.0], [10.0]]
-    assert float(found.weight.detach()) == kept  # type: ignore[arg-type]
+    assert (float(found.network.weight.detach()), found.number) == (kept, kept / 5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["none", "sectors", "classes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lidistill.apps.segment import segment
 from lidistill.datasets.source import Source, open_source
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError, RunError
-from lidistill.evaluation.card import read_card, write_card
+from lidistill.evaluation.card import KEPT, read_card, write_card
 from lidistill.evaluation.class_map import class_map, maps_between
 from lidistill.evaluation.inference import first
 from lidistill.evaluation.information import information
@@ -28,11 +29,11 @@ from lidistill.evaluation.opinion import ask_pictures
 from lidistill.evaluation.pseudo_label import pseudo_label
 from lidistill.evaluation.settings import load_setting
 from lidistill.students.network import Network
-from lidistill.training.adapt import SelfTraining
+from lidistill.training.adapt import Judge, SelfTraining
 from lidistill.training.data import open_split
 from lidistill.training.engine import make_fabric, shared_run
 from lidistill.training.loop import Interrupted
-from lidistill.training.recipe import AdaptRecipe, DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.recipe import AdaptRecipe, SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 log = logging.getLogger("lidistill")
@@ -79,6 +80,8 @@ def adapt(
     if map is not None:  # one that does not fit is said now, not when all is done
         _check_map(map, given.config.model, source, classes, target)
     unlabelled = Unlabelled(open_split(target, "train", given.config.model.sensors))
+    if given.config.model.classes is not None and any(one.partition("=")[0] == "head" for one in set):
+        raise InputError(f"--set head: run {run} has a head already and is taken as it is; leave it out")
     before = _with_head(given, source, out, chosen, classes, resume=resume, overwrite=overwrite)
     network, model = before.load_network()
     known = open_split(source, "train", model.sensors, classes)
@@ -91,7 +94,7 @@ def adapt(
         verb="adapt",
         sources=(source, target),
         parent=str(before.path),
-        pretraining=given.config.taught(),
+        pretraining=given.taught(),
         model=model.model_copy(update={"sensors": sensors}),
         recipe=chosen,
         version=__version__,
@@ -104,41 +107,47 @@ def adapt(
             *(len(known), source, len(unlabelled), target, chosen.rounds, chosen.name),
         )
         judge = who_judges(before, network, unlabelled, chosen.rounds)
+        if chosen.rounds:
+            log.info("rounds are compared by %s", judge.by)
         ask = partial(pseudo_label, target=unlabelled, voxel=chosen.voxel)
         try:
-            adapted = SelfTraining(fabric, opened, known, unlabelled, chosen, ask, judge).adapt(network)
+            best = SelfTraining(fabric, opened, known, unlabelled, chosen, ask, judge).adapt(network)
         except Interrupted as stopped:  # in a round, whose folder is no run to go on with
             raise Interrupted(opened.path, stopped.step, stopped.number) from None
         # labels of the target are looked at for the record alone, when nothing is left to be learned
-        start = compare(before, before.load_network()[0], target, common, opened.path / BEFORE, shown=False)
-        end = compare(opened, adapted, target, common, opened.path / "card.json", shown=True)
+        start = compare(before, before.load_network()[0], target, common, opened.path / BEFORE)
+        end = compare(opened, best.network, target, common, opened.path / "card.json", kept=best.number)
         if fabric.is_global_zero:
             if start is not None and end is not None:
                 log.info("mIoU on %s: %.1f %% before, %.1f %% adapted", target, 100 * start, 100 * end)
-            draw_gallery(opened, adapted, unlabelled)
+            draw_gallery(opened, best.network, unlabelled)
             log.info("report: %s", write_report(opened.path))
         fabric.barrier()
     return opened.path
 
 
-def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Callable[[Network], float]:
+def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> Judge:
     """What compares ``rounds`` on ``target``: the information they give, and its pictures where they can be asked."""
-    taught, voxel = run.config.distillation(), run.config.model.voxel
+    origin, voxel = run.origin(), run.config.model.voxel
     tells: Callable[[Network], float] = partial(information, target=target, voxel=voxel)
+    alone = Judge("the information they give", tells)
     if not rounds:
-        return tells
+        return alone
     try:
-        if taught is None or not isinstance(taught.recipe, DistilRecipe):
-            raise InputError("the run that distilled it is not there")
-        pictures = ask_pictures(network, taught.recipe, target, voxel, taught.teacher_weights)
+        distilled, parent = origin.distillation(), origin.config.parent
+        if distilled is None:
+            raise InputError(
+                f"the run it started from, {parent}, is neither there from here nor from a folder above {origin.path}"
+                if parent
+                else f"{origin.path} was not distilled here"
+            )
+        pictures = ask_pictures(network, distilled, target, voxel, tuple(origin.config.teacher_weights.values()))
     except InputError as error:
-        log.info("rounds are compared by the information they give; the pictures were not asked: %s", error)
-        return tells
-    log.info(
-        "rounds are compared by how far they agree with the pictures of %d scans and by the information they give",
-        len(pictures.said),
+        return replace(alone, by=f"{alone.by}; the pictures were not asked: {error}")
+    return Judge(
+        f"how far they agree with the pictures of {len(pictures.said)} scans, and {INFORMATION} of {alone.by}",
+        lambda learned: pictures(learned) + INFORMATION * tells(learned),
     )
-    return lambda learned: pictures(learned) + INFORMATION * tells(learned)
 
 
 def pair(
@@ -257,20 +266,26 @@ def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise InputError(f"--out {out}: is a file, or a folder that is not empty and holds no run; choose another")
 
 
-def compare(run: Run, network: Network, target: str, map: str | None, card: Path, *, shown: bool) -> float | None:
-    """The mIoU of ``network`` on the split val of ``target``, for the record; None, with a word, if it has none."""
+def compare(
+    run: Run, network: Network, target: str, map: str | None, card: Path, *, kept: int | None = None
+) -> float | None:
+    """The mIoU of ``network`` on the split val of ``target``, for the record; None, with a word, if it has none.
+
+    ``kept``: the round that it is of, where it was adapted.
+    """
     try:
         source, common = meet(target, "val", run.path, run.config.model, map, "forbid")
         need_labels(source)
         options = {} if common is None else {"map": map, "outside": "forbid"}
-        exam = Exam(run, network, source, "val", common=common, options=options)
-        if shown:
+        if kept is not None:
+            exam = Exam(run, network, source, "val", common=common, options={**options, KEPT: kept})
             record(exam, card)
             return read_card(card).metrics["miou"].mean if first() else None
         # of the run that is adapted nothing is changed, so it logs nothing
-        result = exam.take(source)
+        exam = Exam(run, network, source, "val", common=common, options=options)
+        result = exam.take(source, "evaluate as it was")
     except (InputError, RunError) as error:
-        if shown:  # of both networks for the same reason, said once
+        if kept is not None:  # of both networks for the same reason, said once
             log.info("not evaluated: %s", error)
         return None
     figures = main_figures(result.confusion)

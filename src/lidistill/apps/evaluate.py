@@ -117,7 +117,9 @@ def need_taxonomy(data: str) -> Taxonomy:
     """The class list of ``data``; raises ``InputError`` when they have none."""
     own = open_source(data).taxonomy
     if own is None:
-        raise InputError(f"{data}: has no class list, so there is nothing to compare with; add classes to rig.yaml")
+        raise InputError(
+            f"{data}: has no class list, so there is nothing to compare with; a rig names it in rig.yaml, as classes"
+        )
     return own
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lidistill.errors import InputError
 from lidistill.training.recipe import AnyRecipe, change_recipe, load_recipe
 from lidistill.training.recipe_file import read_values, recipe_names, recipe_text
 from lidistill.training.run import Run
 from lidistill.training.run_folder import RunFolder
+
+log = logging.getLogger("lidistill")
 
 
 def recipes(name: str | None = None) -> str:
@@ -41,7 +45,10 @@ def choose(
 
     A run that is resumed without naming a recipe follows its own; ``kind`` of run folder.
     """
-    if resume and recipe is None and (Path(out) / "recipe.yaml").is_file():
+    there = (Path(out) / "recipe.yaml").is_file()
+    if resume and not there:
+        log.warning("--resume: %s holds no run to go on with; a new one starts there", out)
+    if resume and recipe is None and there:
         own: AnyRecipe | None = kind.open(out).config.recipe
         if own is not None:
             return change_recipe(own.model_dump(mode="json"), changes, str(out))
@@ -52,6 +59,8 @@ def overrides(
     *, teacher: str | None = None, student: str | None, epochs: int | None, seed: int | None, set: Sequence[str]
 ) -> list[str]:
     """The common options as recipe overrides; ``--set`` comes last and wins. Names of teachers are parted by commas."""
+    if isinstance(set, str):
+        raise InputError(f"set = {set!r}: expected a list of such texts, [{set!r}]")
     if teacher is not None and "," in teacher:
         teacher = json.dumps([name.strip() for name in teacher.split(",")])  # JSON is YAML
     options = {"teacher": teacher, "student": student, "epochs": epochs, "seed": seed}

@@ -151,17 +151,19 @@ def _scored(rows: Sequence[Row]) -> Row | None:
 
 
 def _rounds(rows: Sequence[Row]) -> str:
-    """What the rounds of an adaptation were judged, and which was kept."""
-    kept = next((row.get("step") for row in reversed(rows) if row.get("split") == "kept"), None)
+    """What the rounds of an adaptation were judged and by what, and which was kept."""
+    last = next((row for row in reversed(rows) if row.get("split") == "kept"), {})
     shown = [
         {
             "round": row["step"] or "before the first",
             "judged": f"{100 * number(row.get('judged')):.1f}",
-            "": "kept" if row["step"] == kept else "",
+            "": "kept" if row["step"] == last.get("step") else "",
         }
         for row in _of(rows, "target")
     ]
-    return f'<div class="wide">{html_table(shown)}</div>' if shown else ""
+    said = f"Compared by {last['by']}; x 100." if last.get("by") else ""
+    note = f'<p class="lead">{html.escape(said)}</p>' if said else ""
+    return f'{note}<div class="wide">{html_table(shown)}</div>' if shown else ""
 
 
 def _classes(record: Record) -> str:

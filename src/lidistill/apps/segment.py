@@ -62,7 +62,7 @@ def segment(
     given = [] if fraction is None else [f"fraction={fraction}"]
     changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
     before = None if parent is None else Run.open(parent)
-    taught = None if before is None else before.config.taught()
+    taught = None if before is None else before.taught()
     default = "from-scratch" if verb == "finetune" and before is None and labels is None else None
     default = default or default_recipe(verb, taught, fraction, few=labels is not None)
     chosen = choose(recipe, default, changes, out=out, resume=resume)

@@ -124,13 +124,13 @@ def _check(words: Words) -> None:
 
 def _need_text_space(run: Run) -> DistilRecipe:
     """The recipe of a run whose outputs lie in CLIP's text space; ``InputError`` for every other run."""
-    recipe, model = run.config.recipe, run.config.model
+    recipe, model = run.distillation(), run.config.model
     if model.classes is not None:
-        parent = run.config.distilled_run()
-        distilled = "" if parent is None else f", {parent}"
+        origin = run.origin()
+        distilled = "" if origin.distillation() is None else f", {origin.path}"
         raise InputError(f"run {run.path}: has learned classes; words are for a run that was only distilled{distilled}")
-    if not knows_words(run.config) or not isinstance(recipe, DistilRecipe):
-        names = ", ".join(t.name for t in recipe.teachers) if isinstance(recipe, DistilRecipe) else "not known"
+    if recipe is None or not knows_words(run.config):
+        names = "not known" if recipe is None else ", ".join(t.name for t in recipe.teachers)
         raise InputError(
             f"run {run.path}: no teacher of it ({names}) has features in CLIP's text space; distil from "
             "maskclip-vitb16, or from any CLIP with --set teacher.layer=value"

@@ -33,6 +33,10 @@ class PseudoLabels:
         """The file of frame ``index``."""
         return self.folder / f"{index:06d}.npz"
 
+    def complete(self, part: tuple[int, int]) -> Path:
+        """The empty file that says that all of the share ``part`` = (rank, world) of the frames is there."""
+        return self.folder / f"complete-{part[0]}-of-{part[1]}"
+
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Classes and confidences of frame ``index``; ``InputError`` when the teacher could not use it."""
         path = self.path(index)

@@ -29,7 +29,9 @@ PACKAGES = ("lidistill", "torch", "numpy", "scipy", "lightning", "transformers")
 BY_MACHINE = {"workers", "checkpoint_minutes", "checkpoint_iterations"}
 """Recipe keys that fit a run to its machine and change nothing about its result."""
 TEACHERS = "teacher_weights"
-VARIES = {"seed", "parent", TEACHERS, *BY_MACHINE}
+KEPT = "kept_round"
+"""Of ``adapt``: which round the network is of, 0 = it is as it was given. Other seeds keep other rounds."""
+VARIES = {"seed", "parent", TEACHERS, KEPT, *BY_MACHINE}
 """Recipe keys in which two runs of one experiment may differ (the run a backbone came from differs by seed too)."""
 
 

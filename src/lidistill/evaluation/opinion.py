@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,21 +50,21 @@ class Opinion:
 
 
 def ask_pictures(
-    network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float, weights: Mapping[str, str] | None = None
+    network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float, weights: Sequence[str] = ()
 ) -> Opinion:
     """What the head of ``network`` that reads the space of its teachers finds in up to twenty frames' pictures.
 
     ``network`` was distilled by ``recipe``: what it says of a point in that space is what the teachers say of the pixel
-    there, so its head reads their features as well as its own. ``weights``: their fingerprints then, by name, where
-    they were written down. Raises ``InputError`` with the reason when it has no such head, a teacher cannot be had or
-    is another one now, or no picture can be used.
+    there, so its head reads their features as well as its own. ``weights``: their fingerprints then, in order, none
+    where they were not written down. Raises ``InputError`` with the reason when it has no such head, a teacher cannot
+    be had or is another one now, or no picture can be used.
     """
     head = network.head.said if isinstance(network.head, TwoViews) else network.head
     if network.space is None or recipe.image_head is not None:
         raise InputError("no head of it reads the space of its teachers")
     teachers = Teachers(recipe, target)
-    for known, teacher in zip(recipe.teachers, teachers.teachers, strict=True):
-        if weights and weights.get(known.name) not in (None, teacher.fingerprint()):
+    for weight, known, teacher in zip(weights, recipe.teachers, teachers.teachers, strict=False):
+        if weight != teacher.fingerprint():
             raise InputError(f"teacher {known.name} is another one than that it was distilled from")
     head = copy.deepcopy(head).to(best_device())
     found: dict[int, NDArray[np.uint8]] = {}

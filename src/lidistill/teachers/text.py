@@ -15,6 +15,7 @@ from lidistill.errors import InputError
 from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.config import TeacherConfig
 from lidistill.teachers.pretrained import guarded, library, load_weights, part_of
+from lidistill.teachers.registry import is_path
 
 TEMPLATES = (
     "a photo of a {}.",
@@ -51,7 +52,10 @@ def text_vectors(config: TeacherConfig, phrases: Sequence[str]) -> Tensor:
     when transformers, the text encoder or its tokenizer is missing, and for a phrase that is too long.
     """
     name, entry = config.name, CATALOG.get(config.name)
-    where = str(Path(name).expanduser() if entry is None else entry.hub)
+    path = Path(name).expanduser()
+    if entry is None and is_path(name) and not path.exists():
+        raise InputError(f"teacher {name}: the path does not exist, from here or from a folder above the run; {HINT}")
+    where = str(path if entry is None else entry.hub)
     transformers = library(name)
     settings = guarded(lambda: transformers.AutoConfig.from_pretrained(where), name, HINT)
     text = part_of(settings, "text_config")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning.fabric import Fabric
@@ -32,8 +32,16 @@ log = logging.getLogger("lidistill")
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Says how good a network is on the target, with no label of it: larger is better; ``by`` what, in words."""
+
+    by: str
+    figure: Callable[[Network], float]
+
+
+@dataclass(frozen=True)
 class Round:
-    """A network, and what is thought of it without labels of the target: larger is better."""
+    """A network, and what the judge thinks of it; 0 is the network as it was given."""
 
     number: int
     network: Network
@@ -44,8 +52,7 @@ class Round:
 class SelfTraining:
     """Rounds that adapt a network, which knows the classes of ``source``, to ``target``; they lie in ``run``.
 
-    ``ask`` has pseudo-labels of a network written into a folder, by this process its share (rank, world) of the frames;
-    ``judge`` says how good a network is on the target, with no label of it: larger is better.
+    ``ask`` has pseudo-labels of a network written into a folder, by this process its share (rank, world) of the frames.
     """
 
     fabric: Fabric
@@ -54,9 +61,9 @@ class SelfTraining:
     target: Unlabelled
     recipe: AdaptRecipe
     ask: Callable[[Network, Path, tuple[int, int]], PseudoLabels]
-    judge: Callable[[Network], float]
+    judge: Judge
 
-    def adapt(self, network: Network) -> Network:
+    def adapt(self, network: Network) -> Round:
         """Do all rounds, write the one that is judged best into the run, and return it.
 
         ``network`` itself is kept where no round is better. Finished rounds are not repeated.
@@ -65,24 +72,25 @@ class SelfTraining:
         if self.fabric.is_global_zero:
             self.run.rewind_metrics(-1)  # of an interrupted run all rounds are reported again
         if recipe.statistics == "target":
+            log.info("the batch norms' statistics are measured anew on %s (AdaBN)", self.target.spec)
             measure_anew(network.to(self.fabric.device), self.target, self.run.config.model.voxel)
-        best = now = start = Round(0, network, self.judge(network) if recipe.rounds else 0.0)
+        best = now = start = Round(0, network, self.judge.figure(network) if recipe.rounds else 0.0)
         if recipe.rounds:
             self._report(now, 0.0)
         for number in range(1, recipe.rounds + 1):
             keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
             learned = self.round(number, now.network, keep)
-            now = Round(number, learned, self.judge(learned))
+            now = Round(number, learned, self.judge.figure(learned))
             self._report(now, keep)
             best = max(best, now, key=lambda one: one.judged)
         if self.fabric.is_global_zero:
             if recipe.rounds:
                 kept = "the network as it was: no round is judged better" if best is start else f"round {best.number}"
                 log.info("kept: %s (every round is a run in %s)", kept, self.run.path / "rounds")
-                self.run.log(step=best.number, split="kept")
+                self.run.log(step=best.number, split="kept", by=self.judge.by)
             self.run.save_network(best.network)
         self.fabric.barrier()
-        return self.run.load_network()[0]
+        return replace(best, network=self.run.load_network()[0])
 
     def round(self, number: int, teacher: Network, keep: float) -> Network:
         """The ``teacher`` gives pseudo-labels, a student that starts as the teacher learns the surest ``keep`` of them.

@@ -113,6 +113,8 @@ def start_from(network: ImageNetwork, start: str) -> None:
     The classifier comes along where it is of the same classes. Raises ``InputError`` when they are of another network.
     """
     if start == "city":
+        if (network.model.network, network.model.width) != ("small", 1.0):
+            raise InputError("start = city: is of network = small with width = 1.0; set those, or leave start out")
         given = load_city().network.state_dict()
         state = {name: value for name, value in given.items() if not name.startswith("classifier.")}
         _fill(network.encoder, state, start)
@@ -120,6 +122,10 @@ def start_from(network: ImageNetwork, start: str) -> None:
         if not isinstance(network.encoder, ResNetEncoder):
             raise InputError(f"start = {start}: is a file for network = resnet50, not {network.model.network}")
         load_resnet50(network.encoder.backbone, Path(start))
+    elif not Path(start).exists():
+        raise InputError(
+            f"start = {start}: is not there; expected city, a ResNet-50 file (.pth) or a folder of teach-images"
+        )
     else:
         other = ImageRun.open(start).load_network()
         _fill(network.encoder, other.encoder.state_dict(), start)

@@ -266,6 +266,12 @@ AnyRecipe = DistilRecipe | SegmentRecipe | AdaptRecipe | ImageRecipe
 Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
 _TAGS = {"distil", "segment", "adapt", "teach", "cosine", "rsqrt", "one", "several", *METHODS}
 _ADAPTER: TypeAdapter[AnyRecipe] = TypeAdapter(Recipe)
+KINDS: dict[Any, type[BaseModel]] = {
+    "distil": DistilRecipe,
+    "segment": SegmentRecipe,
+    "adapt": AdaptRecipe,
+    "teach": ImageRecipe,
+}
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> AnyRecipe:
@@ -293,9 +299,7 @@ def parse_recipe(values: dict[str, Any], name: str) -> AnyRecipe:
 
 def known_keys(values: dict[str, Any]) -> list[str]:
     """Top-level keys of the recipe kind that ``values`` asks for, and those of its parts."""
-    models: dict[Any, type[BaseModel]] = {"segment": SegmentRecipe, "adapt": AdaptRecipe, "teach": ImageRecipe}
-    model = models.get(values.get("kind"), DistilRecipe)
-    keys = list(model.model_fields)
+    keys = list(KINDS.get(values.get("kind"), DistilRecipe).model_fields)
     parts: dict[str, tuple[type[BaseModel], ...]] = {
         "student": (StudentConfig,),
         "teacher": (TeacherConfig,),
@@ -324,6 +328,8 @@ def sentences(error: ValidationError, keys: Sequence[str]) -> str:
 
 def _meant(place: str, keys: Sequence[str]) -> str:
     """A suggestion for the last word of ``place``; of keys in a part (``schedule.warmup_epochs``) the whole."""
+    if kinds := [kind for kind, model in KINDS.items() if place in model.model_fields]:
+        return f"; it is one of recipes of kind {' and '.join(kinds)}"
     whole = {key.rpartition(".")[2]: key for key in reversed(keys)}
     match = closest(place.rpartition(".")[2], sorted(whole))
     if match is None:

@@ -13,6 +13,7 @@ from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
 from lidistill.students.registry import VOXEL_KINDS
 from lidistill.taxonomy import Taxonomy
+from lidistill.teachers.registry import teacher_names
 from lidistill.training.recipe import AnyRecipe, DistilRecipe
 from lidistill.training.run_folder import FolderConfig, RunFolder, fill, load_weights, save_weights
 
@@ -78,25 +79,7 @@ class RunConfig(FolderConfig):
                 teachers=teachers,
                 epochs=self.recipe.epochs,
             )
-        if self.verb == "import-checkpoint":
-            return _released(self.model.student)
-        if self.pretraining is None and self.parent is not None and (Path(self.parent) / "recipe.yaml").is_file():
-            return Run.open(self.parent).config.taught()  # a run of an older version did not write it down
-        return self.pretraining
-
-    def distillation(self) -> RunConfig | None:
-        """What was asked for where the backbone was distilled, here or before; None where that run is not there."""
-        if isinstance(self.recipe, DistilRecipe):
-            return self
-        folder = self.distilled_run()
-        return None if folder is None else Run.open(folder).config
-
-    def distilled_run(self) -> Path | None:
-        """The folder of the run before this one in which the backbone was distilled; None where that is not there."""
-        if self.parent is None or not (Path(self.parent) / "recipe.yaml").is_file():
-            return None
-        before = Run.open(self.parent)
-        return before.path if isinstance(before.config.recipe, DistilRecipe) else before.config.distilled_run()
+        return _released(self.model.student) if self.verb == "import-checkpoint" else self.pretraining
 
 
 def _released(student: StudentConfig) -> Pretraining:
@@ -113,6 +96,40 @@ class Run(RunFolder[RunConfig]):
     config_type = RunConfig
     makers = "pretrain, probe, finetune or adapt"
     other: ClassVar = {"teach-images": "holds an image network; give it to pretrain, as --teacher"}
+
+    def origin(self) -> Run:
+        """The first run of those that led to this one, as far as they are there: where the backbone was distilled."""
+        if self.config.parent is None:
+            return self
+        found = self.named(f"{self.config.parent}/recipe.yaml")
+        return Run.open(found.parent).origin() if found.is_file() else self
+
+    def taught(self) -> Pretraining | None:
+        """How the backbone was distilled, here or in a run before this one."""
+        origin = self.origin()  # a run of an older version did not write it down
+        return self.config.taught() or (None if origin is self else origin.config.taught())
+
+    def distillation(self) -> DistilRecipe | None:
+        """What this run was distilled by, teachers that are files or folders where they are found now; None for a run
+        that was not.
+        """
+        recipe = self.config.recipe
+        if not isinstance(recipe, DistilRecipe):
+            return None
+        found = tuple(
+            one.model_copy(update={"name": str(path)})
+            if one.name not in teacher_names() and (path := self.named(one.name)).exists()
+            else one
+            for one in recipe.teachers
+        )
+        return recipe.model_copy(update={"teacher": found if isinstance(recipe.teacher, tuple) else found[0]})
+
+    def named(self, path: str) -> Path:
+        """Where a relative ``path`` that this run names leads: from a folder above it, in which the command was given
+        that made it, else from here.
+        """
+        above = (folder / Path(path).expanduser() for folder in self.path.resolve().parents)
+        return next((found for found in above if found.exists()), Path(path))
 
     def save_network(self, network: Network, model: ModelConfig | None = None) -> None:
         """Write ``model.safetensors`` with the configuration in its metadata."""

@@ -297,7 +297,8 @@ def adapt(
 
     RUN is a backbone that was distilled, best on scans of both lidars: a head is trained on the labels of the source
     first, into the folder OUT-head. Or RUN is such a run with a head already. Then the network teaches itself on the
-    target in rounds; the one is kept that agrees most with the pictures, or with itself where those cannot be asked.
+    target in rounds; the one is kept that agrees most with the pictures and tells most of the points apart, or the
+    latter alone where no picture can be asked.
 
     Try:
 

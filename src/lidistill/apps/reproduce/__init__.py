@@ -46,7 +46,8 @@ def reproduce(
 ) -> str:
     """See ``lidistill.verbs.reproduce``. Returns what the command prints."""
     if name is None:
-        return "\n".join(f"{known}  {load_table(known).title.partition(': ')[2]}" for known in table_names())
+        width = max(map(len, table_names()))
+        return "\n".join(f"{known:{width}}  {load_table(known).title.partition(': ')[2]}" for known in table_names())
     table = load_table(name)
     chosen = table.at(scale)
     place = Place(Path(work), Path(data))

@@ -19,7 +19,8 @@ from lidistill.apps.recipes import overrides
 from lidistill.apps.reproduce.plan import Job
 from lidistill.students.config import StudentConfig
 from lidistill.students.registry import VOXEL_KINDS
-from lidistill.training.recipe import AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.image_recipe import ImageRecipe
+from lidistill.training.recipe import AdaptRecipe, AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
 
 RATE = 100e12
 """Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
@@ -67,35 +68,48 @@ class Cost:
 def cost(job: Job) -> Cost:
     """What a training job costs; evaluation is not counted."""
     recipe = recipe_of(job)
-    if not isinstance(recipe, DistilRecipe | SegmentRecipe):  # adaptation
-        return Cost(0.0, 0.0, 0)  # guesses and a head: little beside a distillation
-    student = recipe.student
+    assert not isinstance(recipe, ImageRecipe)  # no table has a step of it
+    student = _student(job)
     if isinstance(recipe, SegmentRecipe) and recipe.fov is not None:
         student = student.model_copy(update={"fov": recipe.fov})
-    scans = sum(_scans(source) for source in job.sources)
-    share = 1.0 if isinstance(recipe, DistilRecipe) else float(dict(job.options).get("fraction", recipe.fraction))
-    scans = max(round(scans * share), 1)
+    # a pass of adaptation is over the target, whichever of the two a scan is drawn from
+    scans = sum(_scans(source) for source in (job.sources[1:] if isinstance(recipe, AdaptRecipe) else job.sources))
+    if isinstance(recipe, SegmentRecipe):
+        scans = max(round(scans * float(dict(job.options).get("fraction", recipe.fraction))), 1)
     trained = 3 if isinstance(recipe, DistilRecipe) or not recipe.frozen else 1
     points = min(recipe.points, LARGEST_SCAN)
     load = (_minkunet if student.kind in VOXEL_KINDS else _waffleiron)(student, points, trained == 3)
     passes = trained + (trained == 3 and student.checkpointing)  # checkpointing computes every layer twice
-    seconds = passes * (2 * load.multiply_adds / RATE + load.traffic / BANDWIDTH)
+    once = 2 * load.multiply_adds / RATE + load.traffic / BANDWIDTH
+    seconds = passes * once
     memory = load.kept * recipe.batch_size + 16.0 * load.weights
     if isinstance(recipe, DistilRecipe):
         for teacher in recipe.teachers:
             arithmetic, weights = _transformer(teacher.name, teacher.image_size)
             seconds += arithmetic * (CAMERAS if recipe.cameras == "all" else 1) / RATE
             memory += weights
-    return Cost(scans * recipe.epochs * seconds / 3600, memory / 1e9, scans)
+    seconds *= recipe.epochs
+    if isinstance(recipe, AdaptRecipe):  # every round asks for pseudo-labels of the whole target first
+        seconds = recipe.rounds * (seconds + once)
+    return Cost(scans * seconds / 3600, memory / 1e9, scans)
 
 
 def recipe_of(job: Job) -> AnyRecipe:
     """The recipe that a training job follows, its student included."""
     given = dict(job.options)
-    # a student is named where its backbone was made
-    named = {"student": dict(job.chain()[0].options).get("student")} | given
+    # a student is named where its backbone was made; the recipes of adapt have none
+    named = {"student": dict(job.chain()[0].options).get("student") if job.verb != "adapt" else None} | given
     said = {key: named.get(key) for key in ("teacher", "student", "epochs")}
     return load_recipe(_recipe_name(job, given), overrides(**said, seed=None, set=given.get("set", ())))
+
+
+def _student(job: Job) -> StudentConfig:
+    """Its network: what adapts has that of the runs before it."""
+    for before in reversed(job.chain()):
+        recipe = recipe_of(before)
+        if isinstance(recipe, DistilRecipe | SegmentRecipe):
+            return recipe.student
+    raise ValueError(f"{job.folder}: nothing says which student it has")
 
 
 def _scans(source: str) -> int:

@@ -42,7 +42,9 @@ def prepare(scale: Scale, place: Place) -> None:
         elif not (path := _folder(place.source(name, known))).exists():
             missing.append(str(path))
     if missing:
-        raise InputError(f"data sets are missing: {', '.join(missing)}; name the folder that holds them with --data")
+        named = any("{data}" in known for known in scale.all_data().values() if not isinstance(known, City))
+        remedy = "; name the folder that holds them with --data" if named else ""
+        raise InputError(f"data sets are missing: {', '.join(missing)}{remedy}")
 
 
 def pictures_to_cut(jobs: Sequence[Job]) -> list[tuple[str, Slic | Sam | Argmax]]:

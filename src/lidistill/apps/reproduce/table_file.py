@@ -54,7 +54,7 @@ class Step(_Part):
         if not isinstance(values, dict) or values.get("verb") not in VERBS:
             return values
         known = [name for name in inspect.signature(getattr(lidistill, values["verb"])).parameters if name not in OURS]
-        known.append("set")
+        known += ["set", "data", "needs_parent", "without_parent"]
         options = {key: value for key, value in values.items() if key not in cls.model_fields}
         for key in (*options, *values.get("without_parent", {})):
             if key not in known:
@@ -143,12 +143,14 @@ class Scale(_Part):
             for column in columns:
                 if column.data is not None:
                     self.known(row, column.data)
-            of_columns = (step for column in columns for step in column.steps)
-            for step in (*row.steps, *of_columns):
+            for step in (*row.steps, *(step for column in columns for step in column.steps)):
                 for name in (*step.data, *([step.options["released"]] if "released" in step.options else [])):
                     self.known(row, name)
                 if step.verb == "adapt" and len(step.data) != 2:
-                    raise ValueError(f"adapt has two data, source and target, not {len(step.data)}")
+                    raise ValueError(
+                        f"row {row.name!r}: a step of adapt needs `data: [source, target]`, names of the table's data "
+                        f"or of its row's (`data: {{source: ..., target: ...}}`); found {list(step.data)}"
+                    )
         if self.baseline is not None and self.baseline not in {row.name for row in self.rows}:
             raise ValueError(f"there is no row {self.baseline!r} to be the baseline")
         for row in self.rows:
@@ -275,4 +277,11 @@ def parse_table(values: Mapping[str, Any], name: str) -> Table:
         # one's own file has the parts of a scale at its top
         loc = first["loc"][1:] if "city" not in values and first["loc"][:1] == ("city",) else first["loc"]
         place = ".".join(map(str, loc)) or "the file"
-        raise InputError(f"{name}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            said = f"expected a list, such as [{first['input']}]"
+        elif first["type"] == "extra_forbidden":
+            said = "there is no such key here"
+        elif first["type"] == "missing":
+            said = "is missing"
+        raise InputError(f"{name}: {place}: {said}") from None
