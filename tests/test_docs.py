@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tyro
+import yaml
 
 from lidistill import cli
+from lidistill.apps.reproduce.plan import Place, jobs
+from lidistill.apps.reproduce.table_file import parse_table
 from lidistill.evaluation.card import read_card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +47,15 @@ def written_commands() -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = sorted(set(written_commands()))
+
+
+def test_the_tables_of_the_documents_can_be_planned(tmp_path: Path) -> None:
+    pages = blocks(ROOT / "docs/explanation/tables.md", "yaml")
+    assert len(pages) == 2
+    for text in pages:
+        scale = parse_table(yaml.safe_load(text), "page").city
+        planned = jobs(scale, scale.seeds, Place(tmp_path, tmp_path))
+        assert {"pretrain", "probe"} < {job.verb for job in planned}
 
 
 @pytest.mark.parametrize(("where", "command"), COMMANDS, ids=[f"{where}: {command}" for where, command in COMMANDS])
