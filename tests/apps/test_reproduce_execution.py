@@ -14,8 +14,11 @@ from lidistill.apps.reproduce.plan import Job, Place, _defined, jobs
 from lidistill.apps.reproduce.table_file import City, load_table
 from lidistill.errors import InputError, RunError
 from lidistill.students.config import HeadConfig, StudentConfig
+from lidistill.teachers.image_network import ImageModel
+from lidistill.training.image_recipe import ImageRecipe
+from lidistill.training.image_run import ImageRun, ImageRunConfig
 from lidistill.training.loop import Interrupted
-from lidistill.training.recipe import SegmentRecipe
+from lidistill.training.recipe import SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 
@@ -127,6 +130,16 @@ def test_memory_is_what_the_backward_pass_keeps(tmp_path: Path) -> None:
     assert kept < finetune["nuscenes:/data/nuscenes",].memory < 1.1 * kept
     # the planes of a field of view of 256 m have four times the cells
     assert finetune["pandaset-64:/data/pandaset",].memory > 1.5 * kept
+
+
+def test_a_teacher_that_was_taught_here_says_on_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = ImageModel(network="small", width=1.0, classes=("road", "car"), taxonomy="mine")
+    recipe = load_recipe("city-images")
+    assert isinstance(recipe, ImageRecipe)
+    ImageRun.create("runs/images", ImageRunConfig(sources=("my/pictures",), model=model, recipe=recipe))
+    said = "  runs/images (there: an image network taught on my/pictures by recipe city-images)"
+    assert said in reproduce("fskd", dry_run=True, seeds=(0,)).splitlines()
 
 
 def test_teachers_are_needed_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

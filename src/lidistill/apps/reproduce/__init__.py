@@ -25,6 +25,7 @@ from lidistill.evaluation.card import Card, merge_cards, read_card, write_card
 from lidistill.evaluation.table import text_table
 from lidistill.teachers.catalog import CATALOG
 from lidistill.teachers.registry import is_path
+from lidistill.training.image_run import ImageRun
 from lidistill.training.recipe import DistilRecipe
 
 log = logging.getLogger("lidistill")
@@ -123,7 +124,11 @@ def superpixels(planned: Sequence[Job]) -> list[tuple[str, str]]:
 def _whence(name: str) -> str:
     """Where a teacher comes from, in words."""
     if is_path(name):
-        return "there" if Path(name).expanduser().exists() else "missing"
+        path = Path(name).expanduser()
+        if (path / "recipe.yaml").is_file():
+            made = ImageRun.open(path).config
+            return f"there: an image network taught on {', '.join(made.sources)} by recipe {made.recipe.name}"
+        return "there" if path.exists() else "missing"
     known = CATALOG.get(name)
     if known is None:
         return "comes with lidistill" if name == "city" else "a plug-in, or weights of the hub"
