@@ -47,7 +47,7 @@ from lidistill.training.run import load_network
 
 RESULTS = Path(__file__).resolve().parent / "results" / "which_round.json"
 GIVEN = "two heads"
-ADAPTED = ("AdaBN", "entropy", "CoSMix", "self-training", "self-training, all weights")
+ADAPTED = ("AdaBN", "entropy", "CoSMix", "self-training", "self-training, all weights", "source labels, all weights")
 FIGURES = ("confidence", "information", "density", "pictures", "both")
 POINTS, TEMPERATURE = 100, 0.05
 """Of the density; its temperature is the published one."""
