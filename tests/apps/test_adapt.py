@@ -99,7 +99,9 @@ def test_a_round_must_be_judged_better(
     monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice <1>", lambda _: next(figures)))
     run = adapt(head, rigs, tmp_path / "run")
     assert "rounds are compared by dice <1>" in (run / "log.txt").read_text()
-    assert "Compared by dice &lt;1&gt;; x 100." in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "Compared by dice &lt;1&gt;; x 100." in report
+    assert "<h2>Learning" not in report  # of rounds, each of which has a report of its own
     rows = Run.open(run).metrics()
     assert [row for row in rows if row["split"] == "kept"] == [{"step": kept, "split": "kept", "by": "dice <1>"}]
     assert [row["kept_round"] for row in rows if row["split"] == "val"] == [kept]
@@ -186,6 +188,69 @@ def test_resume_of_nothing_is_said(
 ) -> None:
     adapt(head, rigs, tmp_path / "run", "rounds=0", resume=True)
     assert f"--resume: {tmp_path / 'run'} holds no run to go on with; a new one starts there" in caplog.text
+
+
+def test_where_statistics_cost_the_network_as_it_was_is_kept(
+    head: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter((0.7, 0.6))
+    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice", lambda _: next(figures)))
+    run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=1")
+    assert same(state(head), state(run))
+    assert not same(state(head), state(run / "rounds/1"), "backbone")  # which has the statistics of the target
+
+
+def test_a_lidar_of_the_same_name_is_on_the_scale_that_the_run_stores(
+    tmp_path: Path, tiny_rig: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own scans are brighter; but so it is predicted and evaluated, so it has to be learned."""
+    rigs = {name: tiny_rig(tmp_path / name, frames=3, seed=n) for n, name in enumerate(("far", "here", "there"))}
+    for name, rig in rigs.items():
+        text = (rig / "rig.yaml").read_text()
+        assert "tiny-16" in text
+        measured = re.sub(r"  intensity:\n(  - .*\n){2}", "", text)
+        assert "intensity" not in measured
+        (rig / "rig.yaml").write_text(measured.replace("tiny-16", "other") if name == "far" else measured)
+    for scan in (rigs["there"] / "scans").iterdir():
+        points = np.fromfile(scan, np.float32).reshape(-1, 5)
+        points[:, 3] *= 1.5
+        points.tofile(scan)
+    given = {name: str(rig) for name, rig in rigs.items()}
+    small = (*SMALL, *STUDENT, "teacher.image_size=[48,96]", "min_pairs=8")
+    lidistill.pretrain((given["far"],), out=tmp_path / "both", recipe="city", epochs=1, set=small)
+    seen = []
+
+    def noted(_run: Run, _network: object, target: Unlabelled, _rounds: int) -> Judge:
+        seen.append(target.sensor)
+        return Judge("dice", lambda _: 0.0)
+
+    monkeypatch.setattr(app, "who_judges", noted)
+    run = adapt(tmp_path / "both", given, tmp_path / "run", "rounds=0")
+    stored = next(one for one in Run.open(run).config.model.sensors if one.name == "tiny-16")
+    assert seen[0].intensity == stored.intensity
+    assert stored.intensity == open_split(given["here"], None).sensor.intensity
+    assert stored.intensity != pytest.approx(open_split(given["there"], None).sensor.intensity, rel=0.1)
+
+
+def test_a_round_that_was_killed_before_it_learned_ends_alike(
+    rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are dropped at random, so nothing that a resumed round need not do again may draw from that chance."""
+    set_ = (*SMALL, "student=waffleiron-3-8", "student.drop_path=0.5")
+    head = lidistill.finetune(data=rigs["here"], out=tmp_path / "head", recipe="city-supervised", epochs=1, set=set_)
+    learns = ("rounds=1", "frozen=false")
+    whole = adapt(head, rigs, tmp_path / "whole", *learns)
+
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("stopped here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit", stop)
+        with pytest.raises(InputError, match="stopped here"):
+            adapt(head, rigs, tmp_path / "run", *learns)
+    torch.rand(1)
+    run = adapt(head, rigs, tmp_path / "run", *learns, resume=True)
+    assert same(state(whole / "rounds/1"), state(run / "rounds/1"))
 
 
 def test_who_stops_a_round_is_told_where_to_go_on(
@@ -290,8 +355,11 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     if verb == "probe":
         both = tmp_path / "both" / "recipe.yaml"
         both.write_text(re.sub(r"(teacher_weights:\n  city): .*", r"\1: 0123456789ab", both.read_text()))
-        again = adapt(tmp_path / "run-head", rigs, tmp_path / "again", "rounds=1")
+        again = adapt(tmp_path / "run-head", rigs, tmp_path / "again", "rounds=1", "frozen=false")
         assert "not asked: teacher city is another one than that it was" in (again / "log.txt").read_text()
+        moved = adapt(again / "rounds/1", rigs, tmp_path / "moved", "rounds=1")
+        assert "what was learned since" in (moved / "log.txt").read_text()
+        assert "has moved more than a head" in (moved / "log.txt").read_text()
     swapped = {"here": rigs["there"], "there": rigs["here"]}
     with pytest.raises(InputError, match="the head there is of"):
         adapt(tmp_path / "both", swapped, tmp_path / "run", f"head={recipe}", resume=True)

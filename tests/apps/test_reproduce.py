@@ -14,7 +14,7 @@ import yaml
 
 from lidistill.apps import reproduce as verb
 from lidistill.apps.reproduce import committed, finished, reproduce
-from lidistill.apps.reproduce.cost import cost
+from lidistill.apps.reproduce.cost import _student, cost, recipe_of
 from lidistill.apps.reproduce.execute import check_recipes, run_here
 from lidistill.apps.reproduce.plan import Place, jobs, last_job
 from lidistill.apps.reproduce.show import table_rows
@@ -210,6 +210,7 @@ def test_a_row_says_what_source_and_target_are(tmp_path: Path) -> None:
         ),
         ("data: [source, target]", "data: source", r"data: expected a list, such as \[source\]"),
         ("verb: adapt, ", "verb: adapt, date: [a], ", "adapt has no option 'date'; did you mean 'data'"),
+        ("data: [target]", "data: [target], without_parent: {data: a}", "finetune has no option 'data'"),
         ("title:", "titled:", "title: is missing"),
     ],
 )
@@ -230,6 +231,51 @@ def test_a_row_may_have_recipes_of_its_own_and_options_may_be_data() -> None:
     assert dict(job.options)["released"] == "nuscenes-c:/data/nuScenes-C?tables=/data/nuscenes"
     moved = last_job(corrupted, corrupted.rows[0], corrupted.columns[0], 0, Place(Path("work"), Path("/elsewhere")))
     assert moved.folder == job.folder
+    pairs = PAIRS.replace(
+        "{name: oracle, steps: [", "{name: oracle, steps: [{verb: evaluate, data: [a], released: source},"
+    )
+    scale = parse_table(yaml.safe_load(pairs), "pairs").city
+    of_rows = [last_job(scale, row, scale.columns[1], 0, place).chain()[0] for row in scale.rows]
+    assert [dict(one.options)["released"] for one in of_rows] == [str(place.city(scale.data[name])) for name in "ab"]
+    assert of_rows[0].folder != of_rows[1].folder
+
+
+@pytest.mark.parametrize(
+    ("distilled", "step", "recipe"),
+    [
+        ("scalr", "verb: adapt, data: [a, b]", "muddos"),
+        ("scalr", "verb: probe", "linear-probe"),
+        ("slidr", "verb: probe", "slidr-probe"),
+        ("scalr", "verb: finetune", "finetune"),
+        ("scalr", "verb: finetune, fraction: 0.01", "finetune-nuscenes-1"),
+        ("scalr-plus", "verb: finetune, fraction: 0.1", "scalr-plus-finetune-nuscenes-10"),
+        ("city", "verb: finetune", "city-finetune"),
+        (None, "verb: finetune", "from-scratch"),
+    ],
+)
+def test_a_step_without_a_recipe_has_that_of_its_verb(distilled: str | None, step: str, recipe: str) -> None:
+    before = "" if distilled is None else f"{{verb: pretrain, recipe: {distilled}, data: [a]}}, "
+    text = f"""
+title: x
+data: {{a: "rig:a", b: "rig:b"}}
+rows: [{{name: one}}]
+columns: [{{name: two, data: a, steps: [{before}{{{step}}}]}}]
+"""
+    scale = parse_table(yaml.safe_load(text), "x").city
+    job = last_job(scale, scale.rows[0], scale.columns[0], 0, Place(Path("work"), Path("data")))
+    assert recipe_of(job).name == recipe
+
+
+def test_costs_are_of_the_student_that_was_distilled() -> None:
+    place = Place(Path("work"), Path("/data"))
+    for name in OF_THE_PAPER:
+        for job in jobs(load_table(name).at("paper"), (0,), place):
+            if job.verb != "evaluate":
+                assert _student(job) == recipe_of(job.chain()[0]).student
+    methods = load_table("table2").at("paper")
+    small = [job for job in jobs(methods, (0,), place) if "minkunet" in dict(job.chain()[0].options).get("student", "")]
+    assert small
+    assert max(cost(job).memory for job in small if job.verb == "finetune") < 30
 
 
 def test_other_options_are_another_run(table: Table, tmp_path: Path) -> None:

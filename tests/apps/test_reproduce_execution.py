@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.apps.reproduce import reproduce
+import lidistill
+from lidistill.apps.reproduce import execute, reproduce
 from lidistill.apps.reproduce.cost import cost, recipe_of
 from lidistill.apps.reproduce.execute import cluster_parameters, cut_pictures, run_here, submit
 from lidistill.apps.reproduce.plan import Job, Place, _defined, jobs
@@ -73,6 +74,20 @@ def test_data_of_one_name_that_differ_are_not_shared(tmp_path: Path) -> None:
     other = City(sensor="spinning-32", scenes=5)
     assert _defined("spinning-32", other) != _defined("spinning-32", City(sensor="spinning-32"))
     assert _defined("mine", "/data/a") != _defined("mine", "/data/b")
+
+
+@pytest.mark.parametrize("begun", ["run", "run-head", None])
+def test_adaptation_that_was_stopped_goes_on(
+    begun: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the head was being trained, before the run itself was there."""
+    asked = []
+    monkeypatch.setattr(lidistill, "adapt", lambda *_, **named: asked.append(named["resume"]))
+    if begun is not None:
+        (tmp_path / begun).mkdir()
+        (tmp_path / begun / "recipe.yaml").touch()
+    execute.run(Job("adapt", ("a", "b"), (), 0, tmp_path / "run", Job("pretrain", ("a",), (), 0, tmp_path / "both")))
+    assert asked == [begun is not None]
 
 
 def test_options_of_a_cluster() -> None:

@@ -64,6 +64,13 @@ def test_a_fraction_of_the_labels(here: Path, capsys: pytest.CaptureFixture[str]
     assert "there are lists for 0.01, 0.05" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["probe", "finetune"])
+def test_a_run_is_not_written_over_itself(here: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "run", "--data", "rig", "--out", str(Path("run").resolve()), "--overwrite"]) == 2
+    assert f"is the run that {verb} starts from; choose another folder" in capsys.readouterr().err
+    assert (Path("run") / "model.safetensors").is_file()
+
+
 def test_a_card_says_how_the_backbone_was_distilled(here: Path) -> None:
     """Also after another run in between, and where that first run is not there any more."""
     head = ["--recipe", "city-probe", "--epochs", "1", *SMALL]
@@ -185,9 +192,11 @@ def test_the_published_recipe_is_the_default(
     assert taught is not None
     if distilled in ("slidr", "ppkt"):
         taught = taught.model_copy(update={"objective": distilled})
-    assert default_recipe("finetune", taught, fraction, few=few) == recipe
+    assert default_recipe("finetune", taught, fraction, few=few, first=False) == recipe
     assert load_recipe(recipe).name == recipe
-    assert default_recipe("finetune", None, fraction, few=False) == "finetune"  # learned from labels alone
+    learned = default_recipe("finetune", None, fraction, few=False, first=False)
+    assert learned == "finetune"  # from labels alone
+    assert default_recipe("finetune", None, fraction, few=False, first=True) == "from-scratch"
 
 
 def test_from_scratch_is_the_same_network_with_other_weights(here: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from lidistill.errors import InputError
-from lidistill.evaluation.card import Metric, make_card, merge_cards, read_card, tokens_checksum, write_card
+from lidistill.evaluation.card import Metric, experiment, make_card, merge_cards, read_card, tokens_checksum, write_card
 
 
 class Frames:
@@ -108,6 +108,20 @@ def test_a_switch_that_one_version_did_not_know_is_off():
     assert merge_cards([made(0), made(1, both=False)]).seeds == (0, 1)
     with pytest.raises(InputError, match=r"differ in their recipe \(both: None, True\)"):
         merge_cards([made(0), made(1, both=True)])
+
+
+def test_what_a_seed_kept_and_where_it_was_started_is_no_other_experiment():
+    """Nor is a card of a version that wrote neither down."""
+
+    def made(seed, **said):
+        return card(seed, recipe={"recipe": {"lr": 1e-3}, **said})
+
+    kept = made(1, base="../..", evaluation={"kept_round": 0})
+    assert merge_cards([made(0), kept, made(2, evaluation={"kept_round": 1})]).seeds == (0, 1, 2)
+    assert experiment(made(0)) == experiment(kept)
+    mapped = made(1, evaluation={"kept_round": 0, "map": "kitti-10"})
+    with pytest.raises(InputError, match="differ in their recipe"):
+        merge_cards([made(0), mapped])
 
 
 def test_other_weights_of_a_teacher_are_another_experiment():

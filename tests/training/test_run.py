@@ -50,7 +50,8 @@ def test_a_folder_says_all_that_is_needed_to_build_the_network_again(tmp_path: P
     run.save_network(network)
     again, described = Run.open(tmp_path / "run").load_network()
     assert described == config().model
-    assert Run.open(tmp_path / "run").config == config()
+    base = os.path.relpath(Path.cwd(), tmp_path / "run")
+    assert Run.open(tmp_path / "run").config == config().model_copy(update={"base": base})
     assert not again.training
     for name, value in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -63,8 +64,8 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
         Run.create(out, config())
     with pytest.raises(InputError, match=r"recipe\.seed = 0 there, 1 now"):
         Run.create(out, config(seed=1), resume=True)
-    assert Run.create(out, config(), resume=True).config == config()
-    assert Run.create(out, config(seed=1), overwrite=True).config == config(seed=1)
+    assert Run.create(out, config(), resume=True).config.recipe == config().recipe
+    assert Run.create(out, config(seed=1), overwrite=True).config.recipe == config(seed=1).recipe
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
     for options in ({}, {"overwrite": True}, {"resume": True}):
@@ -92,6 +93,38 @@ def test_runs_that_led_to_one_are_found_from_elsewhere(tmp_path: Path, monkeypat
     assert Run.open("now/mine").origin().path.resolve() == tmp_path / "now/runs/head"
     assert Run.open("now/mine").origin().distillation() is None
     assert Run.open("now/mine").taught() is None
+
+
+def test_a_namesake_nearer_by_is_not_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Run.create("head", config())
+    Run.create("runs/head", config())
+    mine = Run.create("runs/mine", config().model_copy(update={"parent": "head"}))
+    assert mine.config.base == "../.."
+    assert Run.open("runs/mine").origin().path == tmp_path / "head"
+    older = tmp_path / "runs/mine/recipe.yaml"
+    older.write_text(older.read_text().replace("base: ../..\n", ""))
+    assert Run.open("runs/mine").config.base is None
+    assert Run.open("runs/mine").origin().path == tmp_path / "runs/head"  # the best guess there is
+
+
+def test_a_run_that_leads_to_itself_or_to_rubbish_has_an_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Run.create("a", config().model_copy(update={"parent": "b"}))
+    Run.create("b", config().model_copy(update={"parent": "a"}))
+    assert Run.open("a").origin().path == tmp_path / "b"
+    assert Run.open("a").taught() is None
+    (tmp_path / "b/recipe.yaml").write_text("verb: [")
+    assert Run.open("a").origin().path == Path("a")
+
+
+def test_fingerprints_are_in_the_order_of_the_teachers() -> None:
+    recipe = load_recipe("city", ["teacher=[{name: clip}, {name: clip, layer: value}, {name: other}]"])
+    known = config().model_copy(update={"recipe": recipe, "teacher_weights": {"clip": "1", "other": "2"}})
+    assert known.fingerprints() == (None, None, "2")
+    assert config().fingerprints() == ()
 
 
 def test_teachers_are_found_from_elsewhere_but_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from lidistill import __version__
 from lidistill import taxonomy as class_lists
-from lidistill.apps.evaluate import meet, need_labels, record
+from lidistill.apps.evaluate import map_options, meet, need_labels, record
 from lidistill.apps.exam import Exam, main_figures
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
-from lidistill.apps.recipes import choose, differing, overrides
+from lidistill.apps.recipes import ADAPT, HEAD, choose, differing, overrides
 from lidistill.apps.record import BEFORE
 from lidistill.apps.report import write_report
 from lidistill.apps.segment import segment
@@ -37,8 +39,6 @@ from lidistill.training.recipe import AdaptRecipe, SegmentRecipe, load_recipe
 from lidistill.training.run import ModelConfig, Run, RunConfig
 
 log = logging.getLogger("lidistill")
-HEAD = "head"
-"""Folder of the head that was trained on the source, beside the run."""
 SHARED = ("workers", "devices", "nodes", "precision", "bad_frames", "checkpoint_minutes", "checkpoint_iterations")
 """Recipe keys that the head's training takes over."""
 INFORMATION = 0.4
@@ -65,9 +65,7 @@ def adapt(
     overwrite: bool = False,
 ) -> Path:
     """See ``lidistill.verbs.adapt``. Returns the run folder."""
-    chosen = choose(
-        recipe, "muddos", overrides(student=None, epochs=epochs, seed=seed, set=set), out=out, resume=resume
-    )
+    chosen = choose(recipe, ADAPT, overrides(student=None, epochs=epochs, seed=seed, set=set), out=out, resume=resume)
     if not isinstance(chosen, AdaptRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; adapt takes one of kind adapt")
     source, target, classes, map = pair(source, target, setting, data, classes, map)
@@ -79,11 +77,13 @@ def adapt(
         raise InputError(f"{source}: is source and target; adapt carries from one lidar, or one town, to another")
     if map is not None:  # one that does not fit is said now, not when all is done
         _check_map(map, given.config.model, source, classes, target)
-    unlabelled = Unlabelled(open_split(target, "train", given.config.model.sensors))
+    open_split(target, "train", given.config.model.sensors)  # what cannot be read is said before a head is trained
     if given.config.model.classes is not None and any(one.partition("=")[0] == "head" for one in set):
         raise InputError(f"--set head: run {run} has a head already and is taken as it is; leave it out")
     before = _with_head(given, source, out, chosen, classes, resume=resume, overwrite=overwrite)
     network, model = before.load_network()
+    # on the scale of the lidars that the head knows: that on which it is evaluated and predicts
+    unlabelled = Unlabelled(open_split(target, "train", model.sensors))
     known = open_split(source, "train", model.sensors, classes)
     _same_classes(known, model, before, asked=classes)
     need_labels(known, "to learn from")
@@ -141,12 +141,24 @@ def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> J
                 if parent
                 else f"{origin.path} was not distilled here"
             )
-        pictures = ask_pictures(network, distilled, target, voxel, tuple(origin.config.teacher_weights.values()))
+        if network.space is not None and _moved(network, origin.load_network()[0]):
+            raise InputError(f"what was learned since {origin.path} has moved more than a head")
+        pictures = ask_pictures(network, distilled, target, voxel, origin.config.fingerprints())
     except InputError as error:
         return replace(alone, by=f"{alone.by}; the pictures were not asked: {error}")
     return Judge(
         f"how far they agree with the pictures of {len(pictures.said)} scans, and {INFORMATION} of {alone.by}",
         lambda learned: pictures(learned) + INFORMATION * tells(learned),
+    )
+
+
+def _moved(network: Network, distilled: Network) -> bool:
+    """Whether ``network`` has other weights below its head than ``distilled`` had when it spoke as its teachers do."""
+    then = {**distilled.distilled, "space": distilled.head}
+    return any(
+        not torch.equal(one.cpu(), other.cpu())
+        for name, part in network.distilled.items()
+        for one, other in zip(part.parameters(), then[name].parameters(), strict=True)
     )
 
 
@@ -276,7 +288,7 @@ def compare(
     try:
         source, common = meet(target, "val", run.path, run.config.model, map, "forbid")
         need_labels(source)
-        options = {} if common is None else {"map": map, "outside": "forbid"}
+        options = map_options(map, common, run.config.model)
         if kept is not None:
             exam = Exam(run, network, source, "val", common=common, options={**options, KEPT: kept})
             record(exam, card)

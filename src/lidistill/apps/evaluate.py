@@ -74,8 +74,7 @@ def evaluate(
     else:
         network, model = opened.load_network()
     source, common = meet(data, split, run, model, map, outside)
-    if common is not None and model.classes is not None:
-        options |= {"map": map, "outside": outside, "members": common.members(model.classes)}
+    options |= map_options(map, common, model)
     need_labels(source)
     exam = Exam(opened, network, source, split, seen, common, options)
     folder = Path(out) if out else opened.path / "evaluations"
@@ -111,6 +110,13 @@ def meet(
             f"needs the same classes, {hint}"
         )
     return open_split(data, split, model.sensors), None
+
+
+def map_options(map: str | None, common: ClassMap | None, model: ModelConfig) -> dict[str, Any]:
+    """What the card says of the classes in which a network was evaluated, if they are not its own."""
+    if common is None or model.classes is None:
+        return {}
+    return {"map": map, "outside": common.outside, "members": common.members(model.classes)}
 
 
 def need_taxonomy(data: str) -> Taxonomy:

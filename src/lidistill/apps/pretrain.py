@@ -10,7 +10,7 @@ from typing import Literal
 from lidistill import __version__
 from lidistill.apps.gallery import draw_gallery
 from lidistill.apps.logs import logged
-from lidistill.apps.recipes import choose, overrides
+from lidistill.apps.recipes import DISTIL, choose, overrides
 from lidistill.apps.report import write_report
 from lidistill.datasets.source import any_frame
 from lidistill.errors import InputError
@@ -46,7 +46,7 @@ def pretrain(
     """See ``lidistill.verbs.pretrain``. Returns the run folder."""
     specs = (sources,) if isinstance(sources, str) else tuple(str(s) for s in sources)
     changes = overrides(teacher=teacher, student=student, epochs=epochs, seed=seed, set=set)
-    chosen = choose(recipe, "scalr-plus", changes, out=out, resume=resume)
+    chosen = choose(recipe, DISTIL, changes, out=out, resume=resume)
     if not isinstance(chosen, DistilRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; pretrain takes one of kind distil")
     train = open_mixture(specs, "train")

@@ -17,6 +17,10 @@ from lidistill.training.run import Run
 from lidistill.training.run_folder import RunFolder
 
 log = logging.getLogger("lidistill")
+DISTIL, ADAPT = "scalr-plus", "muddos"
+"""The recipes that pretrain and adapt follow when none is named; see ``segment.default_recipe`` for those of labels."""
+HEAD = "head"
+"""Folder of the head that adapt trains on the source, beside its run: ``OUT-head``."""
 
 
 def recipes(name: str | None = None) -> str:
@@ -46,13 +50,18 @@ def choose(
     A run that is resumed without naming a recipe follows its own; ``kind`` of run folder.
     """
     there = (Path(out) / "recipe.yaml").is_file()
-    if resume and not there:
+    if resume and not begun(out):
         log.warning("--resume: %s holds no run to go on with; a new one starts there", out)
     if resume and recipe is None and there:
         own: AnyRecipe | None = kind.open(out).config.recipe
         if own is not None:
             return change_recipe(own.model_dump(mode="json"), changes, str(out))
     return load_recipe(recipe or default, changes)
+
+
+def begun(out: str | Path) -> bool:
+    """Whether ``out`` is a run, if only the head that ``adapt`` trains first."""
+    return any((Path(folder) / "recipe.yaml").is_file() for folder in (out, f"{out}-{HEAD}"))
 
 
 def overrides(

@@ -14,12 +14,13 @@ from lidistill import __version__
 from lidistill.apps.charts import Series, chart, smooth
 from lidistill.apps.record import BEFORE, Record, Row, number, part, picture_kind, read_record
 from lidistill.apps.report_page import page, section, tiles
+from lidistill.evaluation.card import KEPT
 from lidistill.evaluation.table import html_table
 from lidistill.sensing.files import write_atomically
 from lidistill.taxonomy import load as load_taxonomy
 from lidistill.taxonomy import names as taxonomy_names
 
-BESIDE = {"step", "epoch", "split", "lr", "samples_per_s", "data", "frames", "miou", "iou"}
+BESIDE = {"step", "epoch", "split", "lr", "samples_per_s", "data", "frames", "miou", "iou", KEPT}
 """Keys of a line of metrics.jsonl that are not losses."""
 
 

@@ -57,14 +57,15 @@ def segment(
     """See ``lidistill.verbs.probe`` and ``finetune``. Returns the run folder."""
     if parent is not None and student is not None:
         raise InputError(f"--student {student}: the run {parent} brings its own student; leave one of the two out")
+    if parent is not None and Path(out).resolve() == Path(parent).resolve():
+        raise InputError(f"--out {out}: is the run that {verb} starts from; choose another folder")
     if labels is not None and fraction is not None:
         raise InputError(f"--fraction {fraction:g}: is of the data's own labels; with --labels all of yours are used")
     given = [] if fraction is None else [f"fraction={fraction}"]
     changes = [*given, *overrides(student=student, epochs=epochs, seed=seed, set=set)]
     before = None if parent is None else Run.open(parent)
     taught = None if before is None else before.taught()
-    default = "from-scratch" if verb == "finetune" and before is None and labels is None else None
-    default = default or default_recipe(verb, taught, fraction, few=labels is not None)
+    default = default_recipe(verb, taught, fraction, few=labels is not None, first=before is None)
     chosen = choose(recipe, default, changes, out=out, resume=resume)
     if not isinstance(chosen, SegmentRecipe):
         raise InputError(f"recipe {chosen.name} is of kind {chosen.kind}; {verb} takes one of kind segment")
@@ -165,10 +166,10 @@ def segment(
     return run.path
 
 
-def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None, *, few: bool) -> str:
+def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None, *, few: bool, first: bool) -> str:
     """The recipe that fits when none is named: published rates differ by share of labels and kind of distillation.
 
-    ``taught``: how the backbone was distilled, None for one that was not.
+    ``taught``: how the backbone was distilled, None for one that was not; ``first``: no run comes before.
     """
     contrastive = (
         taught is not None and taught.objective in CONTRASTIVE and not taught.recipe.startswith("city") and not few
@@ -176,7 +177,7 @@ def default_recipe(verb: str, taught: Pretraining | None, fraction: float | None
     if verb == "probe":
         return "few-labels-probe" if few else "slidr-probe" if contrastive else "linear-probe"
     if taught is None:
-        return "few-labels" if few else "finetune"
+        return "few-labels" if few else "from-scratch" if first else "finetune"
     if taught.recipe.startswith("city") and not few:
         return "city-finetune"
     if contrastive:

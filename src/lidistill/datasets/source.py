@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -66,12 +66,31 @@ class Source(Protocol):
 
 
 Opener = Callable[..., Source]
+T = TypeVar("T")
 
 
 def evenly(source: Sized, most: int) -> list[int]:
     """Numbers of up to ``most`` items of ``source``, evenly spread, first and last among them."""
     count = min(most, len(source))
     return sorted({int(place) for place in np.linspace(0, len(source) - 1, count)})
+
+
+def usable(source: Source, most: int, act: Callable[[Frame], T]) -> Iterator[tuple[int, T]]:
+    """Number of each of up to ``most`` evenly spread frames, and what ``act`` makes of it.
+
+    Frames that cannot be read or used are left out; raises the ``InputError`` of the last one where that is all.
+    """
+    used, last = False, InputError(f"{source.spec}: has no scan")
+    for index in evenly(source, most):
+        try:
+            found = act(source[index])
+        except InputError as error:
+            last = error
+            continue
+        used = True
+        yield index, found
+    if not used:
+        raise last
 
 
 def any_frame(source: Source, good: Callable[[Frame], bool]) -> bool:

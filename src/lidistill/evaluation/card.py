@@ -31,7 +31,7 @@ BY_MACHINE = {"workers", "checkpoint_minutes", "checkpoint_iterations"}
 TEACHERS = "teacher_weights"
 KEPT = "kept_round"
 """Of ``adapt``: which round the network is of, 0 = it is as it was given. Other seeds keep other rounds."""
-VARIES = {"seed", "parent", TEACHERS, KEPT, *BY_MACHINE}
+VARIES = {"seed", "parent", "base", TEACHERS, KEPT, *BY_MACHINE}
 """Recipe keys in which two runs of one experiment may differ (the run a backbone came from differs by seed too)."""
 
 
@@ -218,13 +218,13 @@ def _values(card: Card, key: str) -> Sequence[float | None]:
 
 
 def _comparable(recipe: Any) -> Any:
-    """The recipe without the keys that vary with the seed, and without those that are off (None, False).
+    """The recipe without the keys that vary with the seed, and without those that are off (None, False, empty).
 
     A version that did not know a switch yet did what one does that has it off: their cards belong together.
     """
     if isinstance(recipe, Mapping):
-        kept = {key: value for key, value in recipe.items() if key not in VARIES}
-        return {key: _comparable(value) for key, value in kept.items() if value is not None and value is not False}
+        kept = {key: _comparable(value) for key, value in recipe.items() if key not in VARIES}
+        return {key: value for key, value in kept.items() if value is not None and value is not False and value != {}}
     return [_comparable(value) for value in recipe] if isinstance(recipe, list | tuple) else recipe
 
 
@@ -242,8 +242,9 @@ def _difference(ours: Any, theirs: Any) -> str:
         return f" ({ours}, {theirs})"
     key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
     one, other = ours.get(key), theirs.get(key)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return _difference(one, other)
+    parts = [{} if part is None else part for part in (one, other)]
+    if all(isinstance(part, dict) for part in parts):
+        return _difference(*parts)
     return f" ({key}: {one}, {other})"
 
 

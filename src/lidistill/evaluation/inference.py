@@ -110,6 +110,7 @@ def scan(
         collate_fn=_Each(Collate(tokenizer)),
         num_workers=workers,
         worker_init_fn=start_worker,
+        generator=torch.Generator(),  # or workers would draw their seeds from the state that training goes on from
     )
     with torch.inference_mode():
         for index, views in zip(indices, loader, strict=True):

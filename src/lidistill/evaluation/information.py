@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.special import entr
 
-from lidistill.datasets.source import evenly
+from lidistill.datasets.source import usable
 from lidistill.datasets.unlabelled import Unlabelled
-from lidistill.errors import InputError
 from lidistill.evaluation.inference import look
 from lidistill.students.network import Network
 
@@ -23,7 +22,8 @@ def information(network: Network, target: Unlabelled, voxel: float) -> float:
 
     Raises ``InputError`` when no scan can be used.
     """
-    return mutual_information(_predictions(network, target, voxel))
+    seen = usable(target, FRAMES, lambda frame: look(network, frame, voxel).outputs.softmax(1))
+    return mutual_information(said for _, said in seen)
 
 
 def mutual_information(said: Iterable[Tensor]) -> float:
@@ -37,17 +37,3 @@ def mutual_information(said: Iterable[Tensor]) -> float:
     mean = torch.stack([classes for classes, _ in scans]).mean(0)
     unsure = torch.stack([entropy for _, entropy in scans]).mean()
     return float(entr(mean).sum() - unsure) / math.log(max(len(mean), 2))
-
-
-def _predictions(network: Network, target: Unlabelled, voxel: float) -> Iterator[Tensor]:
-    used, last = 0, InputError(f"{target.spec}: has no scan")
-    for index in evenly(target, FRAMES):
-        try:
-            said = look(network, target[index], voxel).outputs.softmax(1)
-        except InputError as error:
-            last = error
-            continue
-        used += 1
-        yield said
-    if not used:
-        raise last

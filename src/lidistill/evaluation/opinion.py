@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from lidistill.datasets.source import evenly
+from lidistill.datasets.source import usable
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.confusion import Confusion
@@ -50,13 +50,13 @@ class Opinion:
 
 
 def ask_pictures(
-    network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float, weights: Sequence[str] = ()
+    network: Network, recipe: DistilRecipe, target: Unlabelled, voxel: float, weights: Sequence[str | None] = ()
 ) -> Opinion:
     """What the head of ``network`` that reads the space of its teachers finds in up to twenty frames' pictures.
 
     ``network`` was distilled by ``recipe``: what it says of a point in that space is what the teachers say of the pixel
-    there, so its head reads their features as well as its own. ``weights``: their fingerprints then, in order, none
-    where they were not written down. Raises ``InputError`` with the reason when it has no such head, a teacher cannot
+    there, so its head reads their features as well as its own. ``weights``: their fingerprints then, in order, None
+    where one was not written down. Raises ``InputError`` with the reason when it has no such head, a teacher cannot
     be had or is another one now, or no picture can be used.
     """
     head = network.head.said if isinstance(network.head, TwoViews) else network.head
@@ -64,22 +64,19 @@ def ask_pictures(
         raise InputError("no head of it reads the space of its teachers")
     teachers = Teachers(recipe, target)
     for weight, known, teacher in zip(weights, recipe.teachers, teachers.teachers, strict=False):
-        if weight != teacher.fingerprint():
+        if weight not in (None, teacher.fingerprint()):
             raise InputError(f"teacher {known.name} is another one than that it was distilled from")
     head = copy.deepcopy(head).to(best_device())
-    found: dict[int, NDArray[np.uint8]] = {}
-    last = InputError(f"{target.spec}: has no scan")
-    for index in evenly(target, FRAMES):
-        try:
-            frame = target[index]
-            if not frame.views:
-                raise InputError(f"{frame.token}: has no camera image")
-            full_sample(frame, voxel, network.tokenizer)  # what it cannot see, no network is asked about
-            found[index] = teachers.classes(frame, head)
-        except InputError as error:
-            last = error
+
+    def say(frame: Frame) -> NDArray[np.uint8]:
+        if not frame.views:
+            raise InputError(f"{frame.token}: has no camera image")
+        full_sample(frame, voxel, network.tokenizer)  # what it cannot see, no network is asked about
+        return teachers.classes(frame, head)
+
+    found = dict(usable(target, FRAMES, say))
     if not any((said != IGNORE).any() for said in found.values()):
-        raise last if not found else InputError(f"{target.spec}: no camera sees a point of its scans")
+        raise InputError(f"{target.spec}: no camera sees a point of its scans")
     return Opinion(target, voxel, found)
 
 

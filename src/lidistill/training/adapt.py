@@ -71,16 +71,18 @@ class SelfTraining:
         recipe = self.recipe
         if self.fabric.is_global_zero:
             self.run.rewind_metrics(-1)  # of an interrupted run all rounds are reported again
+        teacher = network
         if recipe.statistics == "target":
             log.info("the batch norms' statistics are measured anew on %s (AdaBN)", self.target.spec)
-            measure_anew(network.to(self.fabric.device), self.target, self.run.config.model.voxel)
-        best = now = start = Round(0, network, self.judge.figure(network) if recipe.rounds else 0.0)
+            teacher = copy.deepcopy(network).to(self.fabric.device)
+            measure_anew(teacher, self.target, self.run.config.model.voxel)
+        best = start = Round(0, network, self.judge.figure(network)) if recipe.rounds else Round(0, teacher, 0.0)
         if recipe.rounds:
-            self._report(now, 0.0)
+            self._report(start, 0.0)
         for number in range(1, recipe.rounds + 1):
             keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
-            learned = self.round(number, now.network, keep)
-            now = Round(number, learned, self.judge.figure(learned))
+            teacher = self.round(number, teacher, keep)
+            now = Round(number, teacher, self.judge.figure(teacher))
             self._report(now, keep)
             best = max(best, now, key=lambda one: one.judged)
         if self.fabric.is_global_zero:
@@ -103,8 +105,6 @@ class SelfTraining:
         )
         if (part.path / "model.safetensors").is_file():
             return part.load_network()[0]
-        # whatever was drawn in rounds before, and whether they were made in this call
-        fabric.seed_everything(recipe.seed + number, verbose=False)
         found = self.ask(teacher, part.path / "pseudo-labels", (fabric.global_rank, fabric.world_size))
         fabric.barrier()
         least = thresholds(found.counts(len(self.target), teacher.head_config.outputs), keep)
@@ -115,6 +115,8 @@ class SelfTraining:
         labelled = PseudoLabelled(self.target, found, least)
         samples = AdaptSamples(self.source, labelled, recipe, student.tokenizer, number)
         optimizer = build_optimizer([{"params": [p for p in student.parameters() if p.requires_grad]}], recipe)
+        # whatever was drawn before, and whether rounds and pseudo-labels were made in this call
+        fabric.seed_everything(recipe.seed + number, verbose=False)
         fit(fabric, part, learning, optimizer, samples, recipe, self._loss)
         learning.follow()
         if fabric.is_global_zero:

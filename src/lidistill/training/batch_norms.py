@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lidistill.datasets.source import evenly
+from lidistill.datasets.source import usable
 from lidistill.datasets.unlabelled import Unlabelled
-from lidistill.errors import InputError
+from lidistill.sensing.frame import Frame
 from lidistill.students.batch import PointBatch
 from lidistill.students.network import Network
 from lidistill.training.samples import Collate, SegmentBatch, full_sample
 
-log = logging.getLogger("lidistill")
 SCANS = 40
 
 
@@ -30,7 +29,7 @@ def measure_anew(network: Network, target: Unlabelled, voxel: float) -> None:
     device = next(network.parameters()).device
     count = 0
     with _measuring(network), torch.no_grad():
-        for points in _whole_scans(network, target, voxel):
+        for _, points in usable(target, SCANS, partial(_packed, network, voxel)):
             count += 1
             for norm in norms:
                 norm.momentum = 1 / count  # a plain mean over the scans
@@ -54,17 +53,7 @@ def _measuring(network: Network) -> Iterator[None]:
             setattr(module, "drop_path", chance)  # noqa: B010
 
 
-def _whole_scans(network: Network, target: Unlabelled, voxel: float) -> Iterator[PointBatch]:
-    tokenizer, used, last = network.tokenizer, 0, InputError(f"{target.spec}: has no scan")
-    for index in evenly(target, SCANS):
-        try:
-            batch = Collate(tokenizer)([full_sample(target[index], voxel, tokenizer)]).batch
-        except InputError as error:
-            log.warning("skipped: %s", error)
-            last = error
-            continue
-        assert isinstance(batch, SegmentBatch)
-        used += 1
-        yield batch.points
-    if not used:
-        raise last
+def _packed(network: Network, voxel: float, frame: Frame) -> PointBatch:
+    batch = Collate(network.tokenizer)([full_sample(frame, voxel, network.tokenizer)]).batch
+    assert isinstance(batch, SegmentBatch)
+    return batch.points

@@ -249,8 +249,7 @@ def _pairs(
     seen: Sequence[Pairs], kept: NDArray[np.int64], crops: Sequence[Crop | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Place in ``kept``, number of the picture and recorded pixel (P, 2) of every pair, in the order of the points."""
-    place = np.full(max((p.rows.max(initial=-1) for p in seen), default=-1) + 1, -1)
-    place = np.full(max(len(place), int(kept.max(initial=-1)) + 1), -1)
+    place = np.full(max(rows.max(initial=-1) for rows in (kept, *(p.rows for p in seen))) + 1, -1)
     place[kept] = np.arange(len(kept))
     found = []
     for number, (pairs, crop) in enumerate(zip(seen, crops, strict=True)):

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lidistill import taxonomy as class_lists
+from lidistill.errors import InputError
 from lidistill.sensing.frame import Sensor
 from lidistill.students.config import HeadConfig, StudentConfig
 from lidistill.students.network import Network
@@ -53,6 +54,18 @@ class Pretraining(BaseModel):
     teachers: tuple[str, ...] = ()
     epochs: int | None = None
 
+    @classmethod
+    def by(cls, recipe: DistilRecipe, sources: tuple[str, ...]) -> Pretraining:
+        """What ``recipe`` does on ``sources``."""
+        return cls(
+            recipe=recipe.name,
+            sources=sources,
+            objective=recipe.objective,
+            cameras=recipe.cameras,
+            teachers=tuple(teacher.name for teacher in recipe.teachers),
+            epochs=recipe.epochs,
+        )
+
 
 class RunConfig(FolderConfig):
     """``recipe.yaml`` of a lidar network."""
@@ -67,18 +80,16 @@ class RunConfig(FolderConfig):
     teacher_weights: dict[str, str] = Field(default_factory=dict)
     """The fingerprint of every teacher, by its name in the recipe; empty in runs of older versions."""
 
+    def fingerprints(self) -> tuple[str | None, ...]:
+        """Of every teacher in the order of the recipe; None where it was not written down, or two share a name."""
+        known = self.recipe.teachers if isinstance(self.recipe, DistilRecipe) else ()
+        names = [one.name for one in known]
+        return tuple(self.teacher_weights.get(name) if names.count(name) == 1 else None for name in names)
+
     def taught(self) -> Pretraining | None:
         """How the backbone of this run was distilled, here or in a run before it."""
         if isinstance(self.recipe, DistilRecipe):
-            teachers = tuple(teacher.name for teacher in self.recipe.teachers)
-            return Pretraining(
-                recipe=self.recipe.name,
-                sources=self.sources,
-                objective=self.recipe.objective,
-                cameras=self.recipe.cameras,
-                teachers=teachers,
-                epochs=self.recipe.epochs,
-            )
+            return Pretraining.by(self.recipe, self.sources)
         return _released(self.model.student) if self.verb == "import-checkpoint" else self.pretraining
 
 
@@ -99,15 +110,21 @@ class Run(RunFolder[RunConfig]):
 
     def origin(self) -> Run:
         """The first run of those that led to this one, as far as they are there: where the backbone was distilled."""
-        if self.config.parent is None:
-            return self
-        found = self.named(f"{self.config.parent}/recipe.yaml")
-        return Run.open(found.parent).origin() if found.is_file() else self
+        found, seen = self, {self.path.resolve()}
+        while found.config.parent is not None:
+            before = found.named(f"{found.config.parent}/recipe.yaml").parent
+            if before.resolve() in seen or not (before / "recipe.yaml").is_file():
+                break
+            try:
+                found = Run.open(before)
+            except InputError:  # a damaged one, or there is something else now
+                break
+            seen.add(before.resolve())
+        return found
 
     def taught(self) -> Pretraining | None:
         """How the backbone was distilled, here or in a run before this one."""
-        origin = self.origin()  # a run of an older version did not write it down
-        return self.config.taught() or (None if origin is self else origin.config.taught())
+        return self.config.taught() or self.origin().config.taught()  # an older version did not write it down
 
     def distillation(self) -> DistilRecipe | None:
         """What this run was distilled by, teachers that are files or folders where they are found now; None for a run
@@ -125,11 +142,13 @@ class Run(RunFolder[RunConfig]):
         return recipe.model_copy(update={"teacher": found if isinstance(recipe.teacher, tuple) else found[0]})
 
     def named(self, path: str) -> Path:
-        """Where a relative ``path`` that this run names leads: from a folder above it, in which the command was given
-        that made it, else from here.
+        """Where a relative ``path`` that this run names leads: as seen from where its command was given, or from the
+        nearest folder above the run, or else from here.
         """
-        above = (folder / Path(path).expanduser() for folder in self.path.resolve().parents)
-        return next((found for found in above if found.exists()), Path(path))
+        run = self.path.resolve()
+        bases = (*([run / self.config.base] if self.config.base else []), *run.parents)
+        looked = (base / Path(path).expanduser() for base in bases)
+        return next((found.resolve() for found in looked if found.exists()), Path(path))
 
     def save_network(self, network: Network, model: ModelConfig | None = None) -> None:
         """Write ``model.safetensors`` with the configuration in its metadata."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +44,8 @@ class FolderConfig(BaseModel):
     model: BaseModel
     recipe: AnyRecipe | None = None
     version: str = ""
+    base: str | None = None
+    """The folder in which the command was given, seen from the run: relative paths above are of it."""
 
 
 C = TypeVar("C", bound=FolderConfig)
@@ -82,6 +85,7 @@ class RunFolder(Generic[C]):
             raise InputError(f"--out {path}: the folder is not empty and holds no run; choose another")
         if there:
             shutil.rmtree(path)
+        config = config.model_copy(update={"base": os.path.relpath(Path.cwd(), path.resolve())})
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         write_atomically(path / "recipe.yaml", lambda temporary: temporary.write_text(text))
         return cls(path, config)
@@ -223,7 +227,7 @@ def _without_machine(values: dict[str, Any]) -> dict[str, Any]:
     recipe = dict(values.get("recipe") or {})
     for key in ("workers", "checkpoint_minutes", "checkpoint_iterations", "bad_frames"):
         recipe.pop(key, None)
-    return {**values, "recipe": recipe, "version": "", "pretraining": None}
+    return {**values, "recipe": recipe, "version": "", "pretraining": None, "base": None}
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:

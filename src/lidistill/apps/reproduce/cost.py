@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lidistill.apps.recipes import overrides
+from lidistill.apps.recipes import ADAPT, DISTIL, overrides
 from lidistill.apps.reproduce.plan import Job
+from lidistill.apps.segment import default_recipe
 from lidistill.students.config import StudentConfig
 from lidistill.students.registry import VOXEL_KINDS
 from lidistill.training.image_recipe import ImageRecipe
 from lidistill.training.recipe import AdaptRecipe, AnyRecipe, DistilRecipe, SegmentRecipe, load_recipe
+from lidistill.training.run import Pretraining
 
 RATE = 100e12
 """Sustained FLOP/s of a data-centre GPU in bf16, a third of its peak."""
@@ -104,12 +106,10 @@ def recipe_of(job: Job) -> AnyRecipe:
 
 
 def _student(job: Job) -> StudentConfig:
-    """Its network: what adapts has that of the runs before it."""
-    for before in reversed(job.chain()):
-        recipe = recipe_of(before)
-        if isinstance(recipe, DistilRecipe | SegmentRecipe):
-            return recipe.student
-    raise ValueError(f"{job.folder}: nothing says which student it has")
+    """Its network: that of the first run that led to it."""
+    recipe = recipe_of(job.chain()[0])
+    assert isinstance(recipe, DistilRecipe | SegmentRecipe)  # nothing adapts that was not trained
+    return recipe.student
 
 
 def _scans(source: str) -> int:
@@ -156,8 +156,12 @@ def _minkunet(student: StudentConfig, points: int, learning: bool) -> Load:
 
 
 def _recipe_name(job: Job, given: Mapping[str, Any]) -> str:
-    default = {"pretrain": "scalr-plus", "probe": "linear-probe"}.get(job.verb)
-    return str(given.get("recipe") or default or ("from-scratch" if job.parent is None else "finetune"))
+    if "recipe" in given or job.verb in (defaults := {"pretrain": DISTIL, "adapt": ADAPT}):
+        return str(given.get("recipe") or defaults[job.verb])
+    origin = job.chain()[0]
+    distilled = recipe_of(origin) if origin.verb == "pretrain" else None
+    taught = Pretraining.by(distilled, origin.sources) if isinstance(distilled, DistilRecipe) else None
+    return default_recipe(job.verb, taught, given.get("fraction"), few="labels" in given, first=job.parent is None)
 
 
 def _transformer(name: str, size: tuple[int, int]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 import lidistill
-from lidistill.apps.recipes import differing
+from lidistill.apps.recipes import begun, differing
 from lidistill.apps.reproduce.cost import recipe_of
 from lidistill.apps.reproduce.plan import Job, Place
 from lidistill.apps.reproduce.table_file import City, Scale
@@ -81,11 +81,12 @@ def outdated(job: Job, teachers: dict[TeacherConfig, str]) -> list[str]:
     if config.recipe is None:
         return []
     others = differing(config.recipe, recipe_of(job), but=FROM_OPTIONS)
-    for known in config.recipe.teachers if isinstance(config.recipe, DistilRecipe) else ():
+    of_run = config.recipe.teachers if isinstance(config.recipe, DistilRecipe) else ()
+    for known, weights in zip(of_run, config.fingerprints(), strict=True):
         if known.name not in teacher_names() and Path(known.name).expanduser().exists():
             if known not in teachers:
                 teachers[known] = load_teacher(known).fingerprint()
-            if config.teacher_weights.get(known.name) not in (None, teachers[known]):
+            if weights not in (None, teachers[known]):
                 others.append(f"weights of {known.name}")
     return others
 
@@ -108,7 +109,7 @@ def run(job: Job) -> None:
         return
     positional, named = job.arguments()
     if job.verb != "evaluate":
-        named["resume"] = (job.folder / "recipe.yaml").is_file()
+        named["resume"] = begun(job.folder)
     getattr(lidistill, job.verb)(*positional, **named)
 
 

@@ -127,9 +127,10 @@ def _job(
         (key, tuple(value) if isinstance(value, list) else value) for key, value in chosen.items() if value != ()
     )
     names = tuple(name for name, _ in known)
-    folder = _folder(place, step.verb, names, [_defined(name, data) for name, data in known], said, seed, parent)
-    # an option that is data itself has a name like all data of the table
-    given = tuple((key, place.source(str(v), scale.data[str(v)]) if key == "released" else v) for key, v in said)
+    # an option that is data itself has a name like all data of the table, or a row's
+    told = tuple((key, scale.known(row, str(v))[0] if key == "released" else v) for key, v in said)
+    folder = _folder(place, step.verb, names, [_defined(name, data) for name, data in known], told, seed, parent)
+    given = tuple((key, place.source(*scale.known(row, str(v))) if key == "released" else v) for key, v in said)
     return Job(step.verb, sources, given, seed, folder, parent)
 
 

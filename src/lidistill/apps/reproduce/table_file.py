@@ -54,11 +54,12 @@ class Step(_Part):
         if not isinstance(values, dict) or values.get("verb") not in VERBS:
             return values
         known = [name for name in inspect.signature(getattr(lidistill, values["verb"])).parameters if name not in OURS]
-        known += ["set", "data", "needs_parent", "without_parent"]
+        known.append("set")
         options = {key: value for key, value in values.items() if key not in cls.model_fields}
         for key in (*options, *values.get("without_parent", {})):
             if key not in known:
-                raise ValueError(f"{values['verb']} has no option {key!r}{nearest(key, known)}")
+                keys = [*known, *(key for key in cls.model_fields if key not in ("verb", "options"))]
+                raise ValueError(f"{values['verb']} has no option {key!r}{nearest(key, keys)}")
         return {key: value for key, value in values.items() if key in cls.model_fields} | {"options": options}
 
 
