@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from lidistill.evaluation.information import information
 from lidistill.evaluation.opinion import ask_pictures
 from lidistill.sensing.frame import Frame
 from lidistill.training import adapt as module
+from lidistill.training import loop
 from lidistill.training.adapt import Judge
 from lidistill.training.batch_norms import measure_anew
 from lidistill.training.data import open_split
@@ -96,9 +99,12 @@ def test_a_round_must_be_judged_better(
     kept: int,
 ) -> None:
     figures = iter(said)
-    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice <1>", lambda _: next(figures)))
+    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice <1>", lambda _: {"one": 0.5, "other": next(figures)}))
     run = adapt(head, rigs, tmp_path / "run")
-    assert "rounds are compared by dice <1>" in (run / "log.txt").read_text()
+    logged = (run / "log.txt").read_text()
+    assert "rounds are compared by dice <1>" in logged
+    assert f"before the first round: judged {50 + 100 * said[0]:.1f} = 50.0 one + {100 * said[0]:.1f} other" in logged
+    assert ("before, and so it stays: nothing was adapted" in logged) == (kept == 0)
     report = (run / "report.html").read_text()
     assert "Compared by dice &lt;1&gt;; x 100." in report
     assert "<h2>Learning" not in report  # of rounds, each of which has a report of its own
@@ -194,7 +200,7 @@ def test_where_statistics_cost_the_network_as_it_was_is_kept(
     head: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = iter((0.7, 0.6))
-    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice", lambda _: next(figures)))
+    monkeypatch.setattr(app, "who_judges", lambda *_: Judge("dice", lambda _: {"dice": next(figures)}))
     run = adapt(head, rigs, tmp_path / "run", "statistics=target", "rounds=1")
     assert same(state(head), state(run))
     assert not same(state(head), state(run / "rounds/1"), "backbone")  # which has the statistics of the target
@@ -222,7 +228,7 @@ def test_a_lidar_of_the_same_name_is_on_the_scale_that_the_run_stores(
 
     def noted(_run: Run, _network: object, target: Unlabelled, _rounds: int) -> Judge:
         seen.append(target.sensor)
-        return Judge("dice", lambda _: 0.0)
+        return Judge("dice", lambda _: {})
 
     monkeypatch.setattr(app, "who_judges", noted)
     run = adapt(tmp_path / "both", given, tmp_path / "run", "rounds=0")
@@ -251,6 +257,29 @@ def test_a_round_that_was_killed_before_it_learned_ends_alike(
     torch.rand(1)
     run = adapt(head, rigs, tmp_path / "run", *learns, resume=True)
     assert same(state(whole / "rounds/1"), state(run / "rounds/1"))
+
+
+@pytest.mark.parametrize("when", ["in the last iteration", "while its end is saved"])
+def test_a_signal_at_the_end_of_a_round_stops_what_follows(
+    when: str, head: Path, adapted: Path, rigs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = (loop._step, []) if when == "in the last iteration" else (loop._save, [])
+
+    def told(*given: object) -> object:
+        calls.append(1)
+        if len(calls) == (
+            2 if when == "in the last iteration" else 1
+        ):  # the last of two; saved at the end
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, real.__name__, told)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM after iteration 2; to go on with"):
+            adapt(head, rigs, tmp_path / "run", "checkpoint_minutes=60")
+    assert not (tmp_path / "run/rounds/2").exists()
+    adapt(head, rigs, tmp_path / "run", resume=True)
+    assert same(state(tmp_path / "run/rounds/2"), state(adapted / "rounds/2"))
 
 
 def test_who_stops_a_round_is_told_where_to_go_on(
@@ -339,7 +368,7 @@ def test_a_distilled_backbone_gets_a_head_first(rigs: dict[str, str], tmp_path: 
     assert Run.open(run).taught().recipe == "city"
     # a head in the space of the teacher reads the pictures of the target as well
     judged = (
-        "how far they agree with the pictures of 3 scans, and 0.4 of the information they give"
+        "their agreement with the pictures of 3 scans + 0.4 x the information they give"
         if verb == "probe"
         else "the information they give; the pictures were not asked: no head"
     )

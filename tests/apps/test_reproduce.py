@@ -201,17 +201,24 @@ def test_a_row_says_what_source_and_target_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("target: c}", "target: d}", "no data 'target'"),
+        ("target: c}", "target: d}", "row 'b to c': no data 'd'; known: a, b, c"),
+        (
+            "data: {source: a, target: b}",
+            "data: {target: b}",
+            "row 'a to b': no data 'source'; say what they are in this row",
+        ),
         ("data: [target]", "data: [targt]", "no data 'targt'; did you mean 'target'"),
         (
             "data: [source, target]",
             "data: [source]",
-            r"pairs: the file: row 'a to b': a step of adapt needs .*found \['source'\]",
+            r"pairs: row 'a to b': a step of adapt needs .*found \['source'\]",
         ),
         ("data: [source, target]", "data: source", r"data: expected a list, such as \[source\]"),
         ("verb: adapt, ", "verb: adapt, date: [a], ", "adapt has no option 'date'; did you mean 'data'"),
         ("data: [target]", "data: [target], without_parent: {data: a}", "finetune has no option 'data'"),
-        ("title:", "titled:", "title: is missing"),
+        ("title:", "titled:", "titled: there is no such key here; did you mean 'title'"),
+        ("verb: adapt", "verb: adpt", "there is no verb 'adpt'; did you mean 'adapt'"),
+        ("title: pairs", "", "title: is missing"),
     ],
 )
 def test_a_row_without_its_data_is_one_sentence(old: str, new: str, said: str) -> None:
@@ -372,7 +379,7 @@ def test_runs_are_spread_by_submitit(table: Table, data: Path, tmp_path: Path) -
 
 
 def test_missing_data_are_named(table: Table, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data sets are missing: .*rig, .*other; name the folder"):
+    with pytest.raises(InputError, match=r"data sets are missing: .*rig \(rig\), .*other \(other\); name the folder"):
         reproduce("tiny", data=tmp_path / "nowhere", work=tmp_path / "work")
 
 
@@ -505,7 +512,7 @@ def test_every_table_can_be_planned(name: str, scale: str, capsys: pytest.Captur
         ("paper: B", "paper: C", "the paper has no column 'C'"),
         ("columns: [finetuned]", "columns: [tuned]", "there is no column 'tuned'"),
         ("[50.0, 10.0]", "[50.0]", "1 figures for 2 columns"),
-        ("title: A table", "titel: A table", "title: is missing"),
+        ("title: A table", "titel: A table", "titel: there is no such key here; did you mean 'title'"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(old: str, new: str, said: str) -> None:

@@ -76,6 +76,27 @@ def test_data_of_one_name_that_differ_are_not_shared(tmp_path: Path) -> None:
     assert _defined("mine", "/data/a") != _defined("mine", "/data/b")
 
 
+def test_options_of_steps_are_read_before_anything_is_run(tmp_path: Path) -> None:
+    table = tmp_path / "mine.yaml"
+    table.write_text("""
+title: mine
+data: {a: "rig:nowhere", b: "rig:here"}
+rows: [{name: one}]
+columns:
+  - name: two
+    steps:
+      - {verb: pretrain, recipe: city, data: [a]}
+      - {verb: adapt, recipe: city-muddos, data: [a, b], set: [batchsize=2]}
+""")
+    (tmp_path / "here").mkdir()
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match="recipe city-muddos: unknown key 'batchsize'; did you mean 'batch_size'"):
+            reproduce(str(table), dry_run=dry_run)
+    table.write_text(table.read_text().replace("batchsize", "batch_size").replace("rig:here", f"rig:{tmp_path}/here"))
+    said = reproduce(str(table), dry_run=True).splitlines()
+    assert {"  rig:nowhere (missing)", f"  rig:{tmp_path}/here (there)"} <= set(said)
+
+
 @pytest.mark.parametrize("begun", ["run", "run-head", None])
 def test_adaptation_that_was_stopped_goes_on(
     begun: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -153,7 +153,7 @@ def test_the_teacher_says_where_its_cells_lie(tmp_path: Path) -> None:
     """The published recipes that these rest on have a ResNet's grid; another teacher keeps its own."""
     program = tiny_program(tmp_path)
     program.with_suffix(".yaml").write_text("grid: origin\n")
-    for name in ("fskd", "udakd", "city-fskd"):
+    for name in ("fskd", "udakd", "city-fskd", "city-udakd"):
         recipe = load_recipe(name, [f"teacher={program}"])
         assert isinstance(recipe, DistilRecipe)
         assert load_teacher(recipe.teachers[0]).grid == "origin", name

@@ -126,7 +126,7 @@ def test_who_cannot_ask_is_told_why(recipe: DistilRecipe, monkeypatch: pytest.Mo
         ask_pictures(network(reads=None, both=False), recipe, target(), 0.1)
     with pytest.raises(InputError, match="no head of it reads"):
         ask_pictures(network(), recipe.model_copy(update={"image_head": 8}), target(), 0.1)
-    with pytest.raises(InputError, match="f: has no camera image"):
+    with pytest.raises(InputError, match="one: its scans have no camera image"):
         ask_pictures(network(), recipe, target(cameras=0), 0.1)
 
     weights = (Colors().fingerprint(),)

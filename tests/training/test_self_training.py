@@ -253,7 +253,7 @@ def test_every_round_starts_from_the_average_that_the_last_one_left(
         target,
         recipe,
         ask,
-        Judge("dice", lambda _: next(figures)),
+        Judge("dice", lambda _: {"dice": next(figures)}),
     )  # type: ignore[arg-type]
     found = training.adapt(Shift())  # type: ignore[arg-type]
     assert asked == [(0.0, "1", (0, 1)), (5.0, "2", (0, 1))]

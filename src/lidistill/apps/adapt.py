@@ -119,7 +119,9 @@ def adapt(
         end = compare(opened, best.network, target, common, opened.path / "card.json", kept=best.number)
         if fabric.is_global_zero:
             if start is not None and end is not None:
-                log.info("mIoU on %s: %.1f %% before, %.1f %% adapted", target, 100 * start, 100 * end)
+                unchanged = chosen.rounds and not best.number
+                adapted = "and so it stays: nothing was adapted" if unchanged else f"{100 * end:.1f} % adapted"
+                log.info("mIoU on %s: %.1f %% before, %s", target, 100 * start, adapted)
             draw_gallery(opened, best.network, unlabelled)
             log.info("report: %s", write_report(opened.path))
         fabric.barrier()
@@ -130,7 +132,7 @@ def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> J
     """What compares ``rounds`` on ``target``: the information they give, and its pictures where they can be asked."""
     origin, voxel = run.origin(), run.config.model.voxel
     tells: Callable[[Network], float] = partial(information, target=target, voxel=voxel)
-    alone = Judge("the information they give", tells)
+    alone = Judge("the information they give", lambda learned: {"information": tells(learned)})
     if not rounds:
         return alone
     try:
@@ -147,8 +149,8 @@ def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> J
     except InputError as error:
         return replace(alone, by=f"{alone.by}; the pictures were not asked: {error}")
     return Judge(
-        f"how far they agree with the pictures of {len(pictures.said)} scans, and {INFORMATION} of {alone.by}",
-        lambda learned: pictures(learned) + INFORMATION * tells(learned),
+        f"their agreement with the pictures of {len(pictures.said)} scans + {INFORMATION} x {alone.by}",
+        lambda learned: {"pictures": pictures(learned), "information": INFORMATION * tells(learned)},
     )
 
 
@@ -207,6 +209,10 @@ def _with_head(
     shared = tuple(f"{key}={getattr(recipe, key)}" for key in SHARED)
     there = resume and (folder / "recipe.yaml").is_file()
     if not (there and (folder / "model.safetensors").is_file()):
+        log.info(
+            "first a head by recipe %s on the labels of %s, into %s; --epochs and --set are of the rounds after it",
+            *(recipe.head, source, folder),
+        )
         try:
             segment(
                 "probe" if head.frozen else "finetune",

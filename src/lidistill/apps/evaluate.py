@@ -97,7 +97,7 @@ def meet(
     Raises ``InputError`` when the run has no classes, or they are not those of the data and no map is given.
     """
     if model.classes is None:
-        raise InputError(f"run {run}: was only distilled and has no classes; probe or finetune it first")
+        raise InputError(f"run {run}: was only distilled and has no classes; probe, finetune or adapt it first")
     own = need_taxonomy(data)
     if map is not None:
         common = class_map(map, model.classes, model.taxonomy, own, outside)

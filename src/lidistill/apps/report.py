@@ -158,6 +158,7 @@ def _rounds(rows: Sequence[Row]) -> str:
         {
             "round": row["step"] or "before the first",
             "judged": f"{100 * number(row.get('judged')):.1f}",
+            **{str(name): f"{100 * number(value):.1f}" for name, value in (part(row, "parts") or {}).items()},
             "": "kept" if row["step"] == last.get("step") else "",
         }
         for row in _of(rows, "target")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from lidistill.datasets.source import usable
+from lidistill.datasets.source import any_frame, usable
 from lidistill.datasets.unlabelled import Unlabelled
 from lidistill.errors import InputError
 from lidistill.evaluation.confusion import Confusion
@@ -62,6 +62,8 @@ def ask_pictures(
     head = network.head.said if isinstance(network.head, TwoViews) else network.head
     if network.space is None or recipe.image_head is not None:
         raise InputError("no head of it reads the space of its teachers")
+    if not any_frame(target, lambda frame: bool(frame.views)):
+        raise InputError(f"{target.spec}: its scans have no camera image")
     teachers = Teachers(recipe, target)
     for weight, known, teacher in zip(weights, recipe.teachers, teachers.teachers, strict=False):
         if weight not in (None, teacher.fingerprint()):

@@ -33,10 +33,13 @@ log = logging.getLogger("lidistill")
 
 @dataclass(frozen=True)
 class Judge:
-    """Says how good a network is on the target, with no label of it: larger is better; ``by`` what, in words."""
+    """Says how good a network is on the target, with no label of it, by the sum of its ``parts``: larger is better.
+
+    ``by``: the same in words.
+    """
 
     by: str
-    figure: Callable[[Network], float]
+    parts: Callable[[Network], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,12 @@ class Round:
 
     number: int
     network: Network
-    judged: float
+    parts: dict[str, float]
+
+    @property
+    def judged(self) -> float:
+        """Larger is better."""
+        return sum(self.parts.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +84,13 @@ class SelfTraining:
             log.info("the batch norms' statistics are measured anew on %s (AdaBN)", self.target.spec)
             teacher = copy.deepcopy(network).to(self.fabric.device)
             measure_anew(teacher, self.target, self.run.config.model.voxel)
-        best = start = Round(0, network, self.judge.figure(network)) if recipe.rounds else Round(0, teacher, 0.0)
+        best = start = Round(0, network, self.judge.parts(network)) if recipe.rounds else Round(0, teacher, {})
         if recipe.rounds:
             self._report(start, 0.0)
         for number in range(1, recipe.rounds + 1):
             keep = recipe.keep[0] + (recipe.keep[1] - recipe.keep[0]) * (number - 1) / max(recipe.rounds - 1, 1)
             teacher = self.round(number, teacher, keep)
-            now = Round(number, teacher, self.judge.figure(teacher))
+            now = Round(number, teacher, self.judge.parts(teacher))
             self._report(now, keep)
             best = max(best, now, key=lambda one: one.judged)
         if self.fabric.is_global_zero:
@@ -136,5 +144,6 @@ class SelfTraining:
     def _report(self, found: Round, keep: float) -> None:
         if self.fabric.is_global_zero:
             which = f"round {found.number}" if found.number else "before the first round"
-            log.info("%s: judged %.1f", which, 100 * found.judged)
-            self.run.log(step=found.number, split="target", judged=found.judged, keep=keep)
+            parts = " + ".join(f"{100 * value:.1f} {name}" for name, value in found.parts.items())
+            log.info("%s: judged %.1f = %s", which, 100 * found.judged, parts)
+            self.run.log(step=found.number, split="target", judged=found.judged, keep=keep, parts=found.parts)

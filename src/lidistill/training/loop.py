@@ -200,9 +200,13 @@ def fit(
             if due or old or stop or step == order.iterations:
                 _save(fabric, run, network, optimizer, step, skipped)
                 saved = time.monotonic()
-            if stop and step < order.iterations:
-                fabric.barrier()  # a launcher ends all processes as soon as one has ended: the first one saves before
-                raise Interrupted(run.path, step, stop)
+            if stop:
+                break
+        # one that came while the last iteration was saved counts as well: what follows may take long
+        stop = _agree(fabric, None, True, stopped[0] if stopped else 0)[1]
+        if stop:
+            fabric.barrier()  # a launcher ends all processes as soon as one has ended: the first one saves before
+            raise Interrupted(run.path, step, stop)
 
 
 def _step(fabric: Fabric, network: nn.Module, optimizer: Optimizer, batch: Batch, loss: Loss) -> dict[str, Tensor]:

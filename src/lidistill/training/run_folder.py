@@ -97,10 +97,10 @@ class RunFolder(Generic[C]):
         old, new = (_without_machine(c.model_dump(mode="json", exclude=unsaid)) for c in (run.config, config))
         if old != new:
             changed = _differences(old, new)
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise InputError(
-                f"--resume {path}: the run there was started differently ({', '.join(changed[:3])}{more}); give the "
-                "command that started it, or another --out"
+                f"--resume {path}: the run there was started differently ({', '.join(changed[:5])}{more}); leave out "
+                "--recipe and --set to go on by its own, give the command that started it, or another --out"
             )
         return run
 

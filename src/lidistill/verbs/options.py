@@ -22,7 +22,7 @@ arg = partial(tyro.conf.arg, help_behavior_hint=_behaviour)
 Out = Annotated[Path, arg(metavar="FOLDER", help="Folder to write; made if it does not exist.")]
 Set = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE", help="Override any key of the recipe.")]]
 Overwrite = Annotated[bool, arg(help="Replace what an earlier run left in the folder.")]
-Resume = Annotated[bool, arg(help="Go on with the interrupted run in the folder, by its own recipe.")]
+Resume = Annotated[bool, arg(help="Go on with the interrupted run in --out, by its own recipe unless one is named.")]
 Data = Annotated[str, arg(metavar="SOURCE", help="Rig folder, or NAME:/path such as semantic-kitti:/data/kitti.")]
 RunFolder = Annotated[Path, arg(metavar="RUN", help="Folder of a run.")]
 Seed = Annotated[int | None, arg(metavar="N", help="Seed of everything random; default: the recipe's.")]

@@ -11,6 +11,7 @@ from lidistill.apps.reproduce.execute import (
     check_recipes,
     cluster_parameters,
     cut_pictures,
+    folder_of,
     pictures_to_cut,
     prepare,
     run_here,
@@ -53,6 +54,9 @@ def reproduce(
     chosen = table.at(scale)
     place = Place(Path(work), Path(data))
     planned = jobs(chosen, tuple(seeds) or chosen.seeds, place, tuple(set))
+    for job in planned:
+        if job.verb != "evaluate":
+            recipe_of(job)  # what is wrong in its options is said now, not after hours
     if dry_run:
         return dry(name, table, chosen, planned, place, scale)
     check_recipes(planned)
@@ -139,7 +143,8 @@ def dry(name: str, table: Table, scale: Scale, planned: Sequence[Job], place: Pl
     """What would be run: the data, every command, and at the paper's scale what it costs."""
     lines = [f"{name}: {table.title}", *([scale.says] if scale.says else []), "", "data"]
     for known, place_of in ((known, place.source(key, known)) for key, known in scale.all_data().items()):
-        there = "simulated when it is not there" if isinstance(known, City) else "expected"
+        missing = "simulated when it is not there" if isinstance(known, City) else "missing"
+        there = "there" if folder_of(place_of).exists() else missing
         lines.append(f"  {place_of} ({there})")
     lines += ["", "teachers", *(f"  {one} ({_whence(one)})" for one in teachers(planned))]
     divided = [f"  {name} of {source}" for source, name in superpixels(planned)]

@@ -39,8 +39,8 @@ def prepare(scale: Scale, place: Place) -> None:
             if not (folder / "rig.yaml").is_file():
                 log.info("city %s: %s", name, folder)
                 lidistill.simulate(folder, **known.model_dump(), overwrite=True)
-        elif not (path := _folder(place.source(name, known))).exists():
-            missing.append(str(path))
+        elif not (path := folder_of(place.source(name, known))).exists():
+            missing.append(str(path) if name == known else f"{path} ({name})")
     if missing:
         named = any("{data}" in known for known in scale.all_data().values() if not isinstance(known, City))
         remedy = "; name the folder that holds them with --data" if named else ""
@@ -66,7 +66,7 @@ def cut_pictures(jobs: Sequence[Job]) -> None:
         lidistill.superpixels(source, method=name, model=model, set=options)
 
 
-def _folder(spec: str) -> Path:
+def folder_of(spec: str) -> Path:
     """The path in ``NAME:/path?options``, or the path that it is."""
     return Path((spec.partition(":")[2] or spec).partition("?")[0])
 

@@ -51,8 +51,10 @@ class Step(_Part):
     @classmethod
     def _options(cls, values: Any) -> Any:
         """``{verb: probe, recipe: city-probe}``: whatever is no key of a step is an option of its verb."""
-        if not isinstance(values, dict) or values.get("verb") not in VERBS:
+        if not isinstance(values, dict):
             return values
+        if values.get("verb") not in VERBS:
+            raise ValueError(f"there is no verb {values.get('verb')!r}{nearest(str(values.get('verb')), VERBS)}")
         known = [name for name in inspect.signature(getattr(lidistill, values["verb"])).parameters if name not in OURS]
         known.append("set")
         options = {key: value for key, value in values.items() if key not in cls.model_fields}
@@ -170,7 +172,10 @@ class Scale(_Part):
             return str(getattr(setting, name)), setting.spec(name)
         called = row.data.get(name, name)
         if called not in self.data:
-            raise ValueError(f"no data {name!r}{nearest(name, [*self.data, *row.data])}")
+            hint = nearest(called, self.data if name in row.data else [*self.data, *row.data])
+            if name in ("source", "target") and name not in row.data:
+                hint = "; say what they are in this row: `data: {source: ..., target: ...}`"
+            raise ValueError(f"row {row.name!r}: no data {called!r}{hint}")
         return called, self.data[called]
 
     def all_data(self) -> dict[str, City | str]:
@@ -274,15 +279,22 @@ def parse_table(values: Mapping[str, Any], name: str) -> Table:
     try:
         return Table.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a key that is misspelt is the reason why another one is missing
+        faults = error.errors()
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         # one's own file has the parts of a scale at its top
         loc = first["loc"][1:] if "city" not in values and first["loc"][:1] == ("city",) else first["loc"]
-        place = ".".join(map(str, loc)) or "the file"
         said = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "tuple_type":
-            said = f"expected a list, such as [{first['input']}]"
-        elif first["type"] == "extra_forbidden":
-            said = "there is no such key here"
-        elif first["type"] == "missing":
-            said = "is missing"
-        raise InputError(f"{name}: {place}: {said}") from None
+        match first["type"]:
+            case "tuple_type":
+                said = f"expected a list, such as [{first['input']}]"
+            case "dict_type" | "model_type":
+                said = f"expected keys with values, found {first['input']!r}"
+            case "literal_error":
+                said = f"expected {first['ctx']['expected']}, found {first['input']!r}"
+            case "extra_forbidden":
+                keys = (key for part in (Table, Scale, Line, Column, Step) for key in part.model_fields)
+                said = f"there is no such key here{nearest(str(loc[-1]), keys)}"
+            case "missing":
+                said = "is missing"
+        raise InputError(": ".join([name, *([".".join(map(str, loc))] if loc else []), said])) from None
