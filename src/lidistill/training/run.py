@@ -87,7 +87,7 @@ class RunConfig(FolderConfig):
         return tuple(self.teacher_weights.get(name) if names.count(name) == 1 else None for name in names)
 
     def taught(self) -> Pretraining | None:
-        """How the backbone of this run was distilled, here or in a run before it."""
+        """How the backbone of this run was distilled, here or, as far as it was written down, in a run before it."""
         if isinstance(self.recipe, DistilRecipe):
             return Pretraining.by(self.recipe, self.sources)
         return _released(self.model.student) if self.verb == "import-checkpoint" else self.pretraining
