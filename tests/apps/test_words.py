@@ -319,7 +319,7 @@ def test_run_without_clip_and_probed_run(world: Path, tmp_path: Path, capsys: py
     assert predict(world, tmp_path / "labels", "--classes", "car, tram", run="other") == 2
     assert "patches.pt2) has features in CLIP's text space; distil from maskclip-vitb16" in capsys.readouterr().err
     assert main(["evaluate", str(world / "other"), "--data", str(world / "rig")]) == 2
-    assert "probe or finetune it first" in capsys.readouterr().err
+    assert "probe, finetune or adapt it first" in capsys.readouterr().err
     probe = ["probe", str(world / "run"), "--data", str(world / "rig"), "--out", str(tmp_path / "probe")]
     assert main([*probe, "--recipe", "city-probe", "--epochs", "1", "--set", "workers=0"]) == 0
     assert not knows_words(Run.open(tmp_path / "probe").config)
