@@ -267,9 +267,7 @@ def test_a_signal_at_the_end_of_a_round_stops_what_follows(
 
     def told(*given: object) -> object:
         calls.append(1)
-        if len(calls) == (
-            2 if when == "in the last iteration" else 1
-        ):  # the last of two; saved at the end
+        if len(calls) == (2 if when == "in the last iteration" else 1):  # the last of two; saved at the end
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*given)
 
