@@ -103,7 +103,7 @@ def test_a_round_must_be_judged_better(
     run = adapt(head, rigs, tmp_path / "run")
     logged = (run / "log.txt").read_text()
     assert "rounds are compared by dice <1>" in logged
-    assert f"before the first round: judged {50 + 100 * said[0]:.1f} = 50.0 one + {100 * said[0]:.1f} other" in logged
+    assert f"before the first round: judged {50 + 100 * said[0]:.1f} = one 50.0 + other {100 * said[0]:.1f}" in logged
     assert ("before, and so it stays: nothing was adapted" in logged) == (kept == 0)
     report = (run / "report.html").read_text()
     assert "Compared by dice &lt;1&gt;; x 100." in report

@@ -150,7 +150,7 @@ def who_judges(run: Run, network: Network, target: Unlabelled, rounds: int) -> J
         return replace(alone, by=f"{alone.by}; the pictures were not asked: {error}")
     return Judge(
         f"their agreement with the pictures of {len(pictures.said)} scans + {INFORMATION} x {alone.by}",
-        lambda learned: {"pictures": pictures(learned), "information": INFORMATION * tells(learned)},
+        lambda learned: {"pictures": pictures(learned), f"{INFORMATION} x information": INFORMATION * tells(learned)},
     )
 
 

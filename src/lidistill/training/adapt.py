@@ -144,6 +144,6 @@ class SelfTraining:
     def _report(self, found: Round, keep: float) -> None:
         if self.fabric.is_global_zero:
             which = f"round {found.number}" if found.number else "before the first round"
-            parts = " + ".join(f"{100 * value:.1f} {name}" for name, value in found.parts.items())
+            parts = " + ".join(f"{name} {100 * value:.1f}" for name, value in found.parts.items())
             log.info("%s: judged %.1f = %s", which, 100 * found.judged, parts)
             self.run.log(step=found.number, split="target", judged=found.judged, keep=keep, parts=found.parts)
